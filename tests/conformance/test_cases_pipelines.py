@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import images
+import roles
 
 VERSION = "2020-12-01"
 PROGRAMS = {
@@ -41,14 +42,7 @@ def bucket(client):
 
 @pytest.fixture(scope="module")
 def role(client):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-    made = client("iam").create_role(RoleName=unique("cases"), AssumeRolePolicyDocument=json.dumps(trust))
-    return made["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION, *roles.PIPELINE)
 
 
 @pytest.fixture(scope="module")

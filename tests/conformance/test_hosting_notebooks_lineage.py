@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import images
+import roles
 
 ACCOUNT = "000000000000"
 
@@ -86,14 +87,7 @@ def runtime(client):
 
 @pytest.fixture(scope="module")
 def role(client):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-    role = client("iam").create_role(RoleName="hosting", AssumeRolePolicyDocument=json.dumps(trust))
-    return role["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION)
 
 
 @pytest.fixture(scope="module")

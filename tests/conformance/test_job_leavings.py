@@ -17,17 +17,12 @@ import pytest
 from botocore.config import Config
 
 import images
+import roles
 
 BIN = os.path.abspath(os.environ.get("MLOPS_BIN", "target/debug/mlops"))
 SECRET = "aws_secret_access_key = wJalrXUtnFEMI"
 # An ordinary user, to whom permissions apply even if the tests run as the superuser.
 NOBODY = 65534
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ],
-}
 CLUSTER = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
 
 
@@ -109,9 +104,7 @@ class Place:
 
     def prepare(self):
         """Creates a role, a bucket and an image whose programs are shell scripts."""
-        self.role = self.client("iam").create_role(
-            RoleName="jobs", AssumeRolePolicyDocument=json.dumps(TRUST)
-        )["Role"]["Arn"]
+        self.role = roles.make(self.client("iam"), *roles.EXECUTION, name="jobs")
         self.s3.create_bucket(Bucket="jobs")
         self.ecr.create_repository(repositoryName="jobs")
         self.image = images.push(

@@ -13,6 +13,7 @@ import uuid
 import zipfile
 
 import pytest
+import roles
 from botocore.exceptions import ClientError
 
 TRUST = {
@@ -100,8 +101,7 @@ def logs(client):
 
 @pytest.fixture(scope="module")
 def role(client):
-    name = f"lambda-{uuid.uuid4().hex[:8]}"
-    return client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION, services=["lambda"])
 
 
 @pytest.fixture(scope="module")

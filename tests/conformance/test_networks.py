@@ -382,8 +382,8 @@ def test_a_role_that_does_not_trust_the_caller_is_rejected(client, role):
             client("sts").assume_role(RoleArn=arn, RoleSessionName="me")
         assert refused.value.response["Error"]["Code"] == "AccessDenied"
     with pytest.raises(botocore.exceptions.ClientError) as refused:
-        client("sts").assume_role(RoleArn=role(ROOT), RoleSessionName="me", Policy="{}")
-    assert "NotImplemented" in str(refused.value) and "Policy" in str(refused.value)
+        client("sts").assume_role(RoleArn=role(ROOT), RoleSessionName="me", SourceIdentity="me")
+    assert "NotImplemented" in str(refused.value) and "SourceIdentity" in str(refused.value)
 
 
 def test_profiles_with_a_role(run, cloud, role):

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import images
+import roles
 
 PROGRAMS = {
     # Counts the input's bytes, to prove that the data arrived.
@@ -60,14 +61,7 @@ def bucket(client):
 
 @pytest.fixture(scope="module")
 def role(client):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-    made = client("iam").create_role(RoleName=unique("pipelines"), AssumeRolePolicyDocument=json.dumps(trust))
-    return made["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION, *roles.PIPELINE)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import images
+import roles
 from test_pipelines_registry import PROGRAMS
 
 SCRIPT = Path(__file__).with_name("sdk2_pipeline.py")
@@ -39,14 +40,7 @@ def told(cloud, client, environment, role):
 
 @pytest.fixture(scope="module")
 def role(client):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-    made = client("iam").create_role(RoleName=f"sdk2-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument=json.dumps(trust))
-    return made["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION, *roles.PIPELINE)
 
 
 def test_the_first_run_does_everything(told):

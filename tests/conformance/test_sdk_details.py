@@ -5,20 +5,14 @@ import time
 import uuid
 
 import pytest
+import roles
 
 AWS = "156813124566.dkr.ecr.us-east-1.amazonaws.com/sagemaker-model-monitor-analyzer"
 
 
 @pytest.fixture(scope="module")
 def role(client):
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
-    }
-    made = client("iam").create_role(RoleName=f"d-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument=json.dumps(trust))
-    return made["Role"]["Arn"]
+    return roles.make(client("iam"), *roles.EXECUTION)
 
 
 def test_issue_8_3_4_awss_analyzer_address_runs_our_own(client, role):

@@ -15,17 +15,12 @@ from pathlib import Path
 
 import boto3
 import pytest
+import roles
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 BIN = os.environ.get("MLOPS_BIN", "target/debug/mlops")
 OCI = "application/vnd.oci.image"
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ],
-}
 SERVE = b"""#!/usr/bin/env python3
 import os, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -193,7 +188,7 @@ def until(condition, seconds=30):
 
 def test_stopping_is_quick_and_the_next_start_resumes(server):
     image = server.push("programs", {"serve": SERVE, "stubborn": STUBBORN})
-    role = server.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    role = roles.make(server.client("iam"), *roles.EXECUTION, name="r")
     server.deploy(image, role)
     assert server.invoke(b"abc") == b"cba"
     sagemaker = server.client("sagemaker")
@@ -242,7 +237,7 @@ def test_stopping_is_quick_and_the_next_start_resumes(server):
 @pytest.mark.parametrize("server", [["--require-credentials"]], indirect=True)
 def test_the_registry_and_invocations_need_the_credentials(server):
     image = server.push("programs", {"serve": SERVE})
-    role = server.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    role = roles.make(server.client("iam"), *roles.EXECUTION, name="r")
     server.deploy(image, role)
     assert server.invoke(b"abc") == b"cba"
     for wrong, code in (

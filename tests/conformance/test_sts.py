@@ -15,9 +15,9 @@ def test_get_caller_identity(client):
 
 def test_an_unknown_operation_is_rejected_by_name(client):
     with pytest.raises(ClientError) as refused:
-        client("sts").get_session_token()
+        client("sts").get_federation_token(Name="me")
     assert refused.value.response["Error"]["Code"] == "NotImplemented"
-    assert "GetSessionToken" in refused.value.response["Error"]["Message"]
+    assert "GetFederationToken" in refused.value.response["Error"]["Message"]
 
 
 def test_an_unknown_service_is_rejected_by_name(client):

@@ -16,7 +16,7 @@ mod sessions;
 mod signature;
 
 pub(crate) use git::{check_git, git_password};
-pub(crate) use sessions::{as_caller, caller, check_session, check_session_token};
+pub(crate) use sessions::{caller, caller_of, caller_with_token};
 
 /// Headers that may occur only once: with two, this server, the signature check and the service
 /// could each read a different one.
@@ -202,33 +202,44 @@ pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
     .status(403))
 }
 
-/// Verifies the signature of a request, including its entire body, if credentials are required. If
-/// any credentials are accepted, there is nothing to verify it with.
+/// Verifies the signature of a request, including its entire body, if there is a secret to verify it with.
 pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<()> {
     check_expiry(parts)?;
-    if matches!(cloud.credentials(), Credentials::Any) {
-        return Ok(());
+    match secret_key(cloud, &scope(parts)?.access_key)? {
+        Some(secret_key) => signature::check(parts, body, &secret_key, jiff::Timestamp::now()),
+        None => Ok(()),
     }
-    let Some(secret_key) = secret_key(cloud, &scope(parts)?.access_key)? else {
-        return Err(ApiError::new(
-            "InvalidClientTokenId",
-            "this local cloud was started with --require-credentials and does not recognize these \
-             credentials",
-        )
-        .status(403));
-    };
-    signature::check(parts, body, &secret_key, jiff::Timestamp::now())
 }
 
-/// The secret key for an access key if credentials are required: that of the server or of a
-/// session.
+/// The secret key that the signatures of an access key are verified with: that of the server or of a session.
+/// `None` if the server accepts any credentials, and these are not a session's: there is nothing to verify
+/// them with.
 pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
+    if let Some(secret_key) = sessions::secret_key(cloud, access_key)? {
+        return Ok(Some(secret_key));
+    }
     match cloud.credentials() {
+        Credentials::Any => Ok(None),
         Credentials::Required {
             access_key: own,
             secret_key,
         } if own == access_key => Ok(Some(secret_key.clone())),
-        _ => sessions::secret_key(cloud, access_key),
+        Credentials::Required { .. } => Err(ApiError::new(
+            "InvalidClientTokenId",
+            "this local cloud was started with --require-credentials and does not recognize these \
+             credentials",
+        )
+        .status(403)),
+    }
+}
+
+/// True if the signature of a request must be verified: that of every session, and every one if credentials
+/// are required.
+pub(crate) fn is_verified(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
+    match (cloud.credentials(), scope(parts)) {
+        (Credentials::Required { .. }, _) => Ok(true),
+        (Credentials::Any, Ok(scope)) => Ok(secret_key(cloud, &scope.access_key)?.is_some()),
+        (Credentials::Any, Err(_)) => Ok(false),
     }
 }
 
@@ -248,8 +259,9 @@ impl s3s::auth::S3Auth for SecretKeys {
     async fn get_secret_key(&self, access_key: &str) -> s3s::S3Result<s3s::auth::SecretKey> {
         match secret_key(&self.0, access_key) {
             Ok(Some(key)) => Ok(key.into()),
-            Ok(None) => Err(s3s::s3_error!(InvalidAccessKeyId)),
-            Err(error) => Err(s3s::S3Error::internal_error(error)),
+            Err(error) if error.code == "ExpiredToken" => Err(error.into()),
+            Err(error) if error.status >= 500 => Err(s3s::S3Error::internal_error(error)),
+            Ok(None) | Err(_) => Err(s3s::s3_error!(InvalidAccessKeyId)),
         }
     }
 }

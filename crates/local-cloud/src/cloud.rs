@@ -18,9 +18,11 @@ use super::limits;
 use super::store::{Blobs, Store};
 use crate::log;
 
+pub(crate) mod caller;
 pub(crate) mod service;
 mod state;
 
+use caller::Caller;
 use service::{Service, Services};
 
 /// Pause between the first two attempts to write state, for example on a full disk.
@@ -203,8 +205,8 @@ impl Cloud {
         self.run(service, operation, input).await
     }
 
-    /// Calls a service by name, as a client would. Services access each other's records in no other
-    /// way.
+    /// Calls a service by name, as a client would, on behalf of the current caller. Services access each
+    /// other's records in no other way.
     pub(crate) fn call<'a>(
         &'a self,
         service: &'a str,
@@ -215,6 +217,17 @@ impl Cloud {
             let service = self.services().named(service)?;
             self.run(service, operation, input).await
         })
+    }
+
+    /// [`Cloud::call`] for the local cloud's own bookkeeping, whatever the current caller may do.
+    pub(crate) async fn internally(
+        &self,
+        service: &str,
+        operation: &str,
+        input: Value,
+    ) -> ApiResult<Value> {
+        let call = self.call(service, operation, input);
+        Caller::LocalCloud.scope(call).await
     }
 
     async fn run(
@@ -237,8 +250,8 @@ impl Cloud {
         (found.run)(self, input).await
     }
 
-    /// Runs work that outlives the request; the server does not become idle before it ends. A panic
-    /// ends only this work: it is logged and passed as an error to `on_panic`, which records that the
+    /// Runs work that outlives the request, on behalf of the local cloud itself; the server does not become
+    /// idle before it ends. A panic ends only this work: it is logged and passed as an error to `on_panic`, which records that the
     /// work failed, so that nothing stays in progress.
     pub(crate) fn spawn<W, B, E>(&self, what: impl Into<String>, work: W, on_panic: B)
     where

@@ -59,6 +59,11 @@ pub(crate) const SERVICE: Service = Service {
 /// Checks that the role with this ARN exists and that its trust policy lets `principal` (such as
 /// `sagemaker.amazonaws.com`) assume it; else `ValidationException`, as SageMaker words it.
 pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResult<()> {
+    usable(cloud, arn, principal).map(drop)
+}
+
+/// The same; returns the role.
+pub(crate) fn usable(cloud: &Cloud, arn: &str, principal: &str) -> ApiResult<AssumedRole> {
     let refused = || {
         ApiError::validation(format!(
             "Could not assume role {arn}. Please ensure that the role exists and allows principal \
@@ -72,13 +77,31 @@ pub(crate) fn require_role(cloud: &Cloud, arn: &str, principal: &str) -> ApiResu
         .ok_or_else(refused)?;
     let role = roles::collection(cloud).get(name)?.ok_or_else(refused)?;
     if role.arn == arn && document::trusts(&role.trust, principal) {
-        Ok(())
+        Ok(role.assumed())
     } else {
         Err(refused())
     }
 }
 
+/// The role with this name or ARN.
+pub(crate) fn named(cloud: &Cloud, role: &str) -> ApiResult<AssumedRole> {
+    let name = role.rsplit('/').next().unwrap_or_default();
+    roles::require(cloud, name).map(roles::Role::assumed)
+}
+
+/// Checks the text of a session policy, as `AssumeRole` does.
+pub(crate) fn session_policy(text: &str) -> ApiResult<String> {
+    document::Document::from(text.to_owned()).identity()
+}
+
+/// Fails unless a managed policy with this ARN exists.
+pub(crate) fn require_policy(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    policies::require(cloud, arn).map(drop)
+}
+
 pub(crate) use document::Assumption;
+#[cfg(test)]
+pub(crate) use roles::trusting;
 
 /// A role that the caller may assume.
 #[derive(Debug)]

@@ -70,6 +70,7 @@ pub use instance::{
     reset, status, stop,
 };
 pub use server::{DEFAULT_PORT, ServerOptions, serve};
+pub use sts::{SessionKeys, role_session};
 
 /// Runs the hidden process between the server and a program: that of a job, or the guard of another
 /// program.

@@ -23,7 +23,8 @@ use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
 use super::beneath::Directory;
-use super::credentials::Credentials;
+use super::cloud::caller::Caller;
+use super::sts::ServiceSession;
 use super::{Cloud, beneath, unpack};
 
 mod enter;
@@ -77,6 +78,8 @@ pub(crate) struct ContainerSpec {
     pub(crate) command: Vec<String>,
     /// Environment variables in addition to those of the image.
     pub(crate) environment: BTreeMap<String, String>,
+    /// The session of its role.
+    pub(crate) session: Arc<ServiceSession>,
     /// Log group of its output.
     pub(crate) log_group: String,
     /// Log stream in that group.
@@ -131,9 +134,14 @@ pub(crate) fn recover(cloud: &Cloud) {
     beneath::discard(state, &state.join(beneath::UNREMOVED));
 }
 
-/// Prepares an image to run: unpacks its files and installs its Python dependencies. Both are
-/// cached, so a second call takes milliseconds.
-pub(crate) async fn prepare(cloud: &Cloud, image_uri: &str) -> ApiResult<PreparedImage> {
+/// Prepares an image to run, on behalf of the role that pulls it: unpacks its files and installs its Python
+/// dependencies. Both are cached, so a second call takes milliseconds.
+#[expect(unused_variables, reason = "what a role may pull is not evaluated yet")]
+pub(crate) async fn prepare(
+    cloud: &Cloud,
+    role: &Caller,
+    image_uri: &str,
+) -> ApiResult<PreparedImage> {
     let own = super::ecr::analyzer::stand_in(cloud, image_uri).await?;
     let resolve = || super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri));
     let mut found = resolve()?;
@@ -252,7 +260,7 @@ async fn start(cloud: &Cloud, container: ContainerSpec, network: bool) -> ApiRes
         .or_insert_with(|| "1".to_owned());
     environment.extend(container.environment);
     environment.insert("PATH".to_owned(), path.join(":"));
-    environment.extend(cloud_environment(cloud, &scratch));
+    environment.extend(cloud_environment(cloud, &scratch, &container.session));
     if matches!(isolation, Isolation::Directory(_)) {
         environment.insert(
             "SAGEMAKER_BASE_DIR".to_owned(),
@@ -337,29 +345,25 @@ fn log_preamble(
     super::logs::append(cloud, group, stream, &lines)
 }
 
-/// The environment of every process: the endpoint of this cloud, credentials that are useless
-/// anywhere else, and a private HOME.
-fn cloud_environment(cloud: &Cloud, scratch: &Path) -> BTreeMap<String, String> {
-    let (access_key, secret_key) = match cloud.credentials() {
-        Credentials::Any => ("local", "local"),
-        Credentials::Required {
-            access_key,
-            secret_key,
-        } => (access_key.as_str(), secret_key.as_str()),
-    };
+/// The environment of every process: the endpoint of this cloud, the credentials of its role's session, and a
+/// private HOME.
+fn cloud_environment(
+    cloud: &Cloud,
+    scratch: &Path,
+    session: &ServiceSession,
+) -> BTreeMap<String, String> {
     let text = |path: PathBuf| path.display().to_string();
     [
         ("AWS_ENDPOINT_URL", cloud.endpoint().to_owned()),
-        ("AWS_ACCESS_KEY_ID", access_key.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", secret_key.to_owned()),
         ("AWS_REGION", cloud.region().to_owned()),
         ("AWS_DEFAULT_REGION", cloud.region().to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ("HOME", text(scratch.join("home"))),
         ("TMPDIR", text(scratch.join("tmp"))),
     ]
-    .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .chain(session.environment())
     .collect()
 }
 

@@ -31,9 +31,8 @@ use http::{Request, Response};
 use s3s::service::{S3Service, S3ServiceBuilder};
 
 use super::Cloud;
-use super::admission::SecretKeys;
+use super::admission::{self, SecretKeys};
 use super::cloud::service::{Housekeeping, Protocol, Route, Service};
-use super::credentials::Credentials;
 
 mod answer;
 mod bucket_api;
@@ -123,7 +122,7 @@ pub(crate) const SERVICE: Service = Service {
 fn operations(cloud: &Cloud, checks_signatures: bool) -> S3Service {
     let mut builder = S3ServiceBuilder::new(service::Operations::new(cloud));
     builder.set_host(wire::Hosts);
-    if checks_signatures && matches!(cloud.credentials(), Credentials::Required { .. }) {
+    if checks_signatures {
         builder.set_auth(SecretKeys::new(cloud));
     }
     builder.build()
@@ -134,6 +133,7 @@ async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut info = answer::RequestInfo::of(&parts);
     let form = is_form(&parts);
+    let verified = admission::is_verified(cloud, &parts);
     let request = Request::from_parts(parts, body);
     let selected = selectors::check(
         request.method(),
@@ -148,8 +148,12 @@ async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
         let bucket_and_key = (info.bucket.clone(), info.key.clone());
         form::upload(cloud, &operations(cloud, false), bucket_and_key, request).await
     } else {
-        match wire::prepare(request, cloud.credentials()) {
-            Ok(request) => operations(cloud, true)
+        let prepared = verified.map_err(s3s::S3Error::from).and_then(|verified| {
+            let request = wire::prepare(request, verified)?;
+            Ok((verified, request))
+        });
+        match prepared {
+            Ok((verified, request)) => operations(cloud, verified)
                 .call(request)
                 .await
                 .map_err(Into::into),

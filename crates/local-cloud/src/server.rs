@@ -312,9 +312,9 @@ async fn route(
         Err(unsigned) => return with_token(cloud, parts, form.as_deref(), id, unsigned).await,
     };
     admission::check_state(&app.key, &scope)?;
-    admission::check_session(cloud, &scope, parts)?;
+    let caller = admission::caller(cloud, &scope, parts)?;
     let operation = dispatch(cloud, parts, body, form, dialect, &scope.service, id);
-    admission::as_caller(&scope.access_key, operation).await
+    caller.scope(operation).await
 }
 
 /// Runs an operation that carries a token instead of a signature. Any other unsigned request fails

@@ -1,8 +1,7 @@
 //! STS: the identity of callers, and sessions of roles.
 //!
-//! A session's credentials are a record under its access key, in which `admission` looks up the
-//! access key of every request. What a session may do is not enforced yet: the local cloud lets every
-//! caller do everything.
+//! `admission` looks up the access key of every request among the sessions and verifies its signature.
+//! `authorization` evaluates what the session may do.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +10,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Cloud;
+use super::api::form::list as form_list;
+use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult, NoInput};
 use super::cloud::ACCOUNT;
+use super::cloud::caller::Caller;
 use super::cloud::service::{Service, operations};
 use super::credentials::Credentials;
 use super::iam::{self, Assumption};
 use super::limits;
 
+mod direct;
 mod sessions;
 
+/// Maximum number of managed session policies; AWS's own limit.
+const MAX_POLICIES: usize = 10;
+
+/// Maximum number of session tags; AWS's own limit.
+const MAX_TAGS: usize = 50;
+
+pub use direct::{SessionKeys, role_session};
 #[cfg(test)]
 pub(crate) use sessions::session;
+pub(crate) use sessions::{ServiceSession, for_service};
+
+use sessions::Limits;
 
 operations! {
     "AssumeRole" => assume_role,
     "AssumeRoleWithWebIdentity" => assume_role_with_web_identity,
     "GetCallerIdentity" => get_caller_identity,
+    "GetSessionToken" => get_session_token,
 }
 
 /// The service.
 pub(crate) const SERVICE: Service = Service {
     unsigned_operations: &["AssumeRoleWithWebIdentity"],
     find_session: Some(sessions::credentials),
+    routes: &[direct::ROUTE],
     ..Service::query(
         "sts",
         "STS",
@@ -49,9 +64,9 @@ struct CallerIdentity {
     arn: String,
 }
 
-async fn get_caller_identity(cloud: &Cloud, _input: NoInput) -> ApiResult<CallerIdentity> {
-    let (user_id, arn) = match sessions::caller(cloud)? {
-        Some(session) => (session.user_id, session.arn),
+async fn get_caller_identity(_cloud: &Cloud, _input: NoInput) -> ApiResult<CallerIdentity> {
+    let (user_id, arn) = match Caller::current().session() {
+        Some(session) => (session.user_id.clone(), session.arn.clone()),
         None => ("AIDALOCALCLOUD000000".to_owned(), user_arn()),
     };
     Ok(CallerIdentity {
@@ -71,8 +86,8 @@ fn required(given: Option<String>, member: &str) -> ApiResult<String> {
     given.ok_or_else(|| invalid(format!("the request has no {member}")))
 }
 
-/// Session policies and tags narrow what a session may do. To ignore them would widen it, so members
-/// that are not read are refused by name.
+/// The members of a request that are not read could narrow what a session may do. To ignore them would widen
+/// it, so they are refused by name.
 fn refuse(operation: &str, others: &Map<String, Value>) -> ApiResult<()> {
     match others.keys().next() {
         None => Ok(()),
@@ -88,13 +103,69 @@ fn invalid(message: impl Into<String>) -> ApiError {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct GetSessionToken {
+    duration_seconds: Option<String>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+async fn get_session_token(cloud: &Cloud, input: GetSessionToken) -> ApiResult<Value> {
+    refuse("GetSessionToken", &input.others)?;
+    if Caller::current().session().is_some() {
+        let message = "Cannot call GetSessionToken with session credentials";
+        return Err(ApiError::new("AccessDenied", message).status(403));
+    }
+    let session = sessions::of_root(cloud, input.duration_seconds.as_deref())?;
+    Ok(json!({ "Credentials": session.credentials() }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct AssumeRole {
     role_arn: Option<String>,
     role_session_name: Option<String>,
     duration_seconds: Option<String>,
     external_id: Option<String>,
+    policy: Option<String>,
+    #[serde(default, deserialize_with = "form_list")]
+    policy_arns: Vec<PolicyArn>,
+    #[serde(default)]
+    tags: Tags,
     #[serde(flatten)]
     others: Map<String, Value>,
+}
+
+/// A managed policy that is a session policy.
+#[derive(Debug, Deserialize)]
+struct PolicyArn {
+    arn: String,
+}
+
+/// Checks the session policies and session tags of a request.
+fn limits(
+    cloud: &Cloud,
+    policy: Option<String>,
+    arns: Vec<PolicyArn>,
+    tags: Tags,
+) -> ApiResult<Limits> {
+    if arns.len() > MAX_POLICIES || tags.len() > MAX_TAGS {
+        return Err(invalid(format!(
+            "A session has at most {MAX_POLICIES} managed policies and {MAX_TAGS} tags"
+        )));
+    }
+    let policy = policy.map(|text| iam::session_policy(&text)).transpose()?;
+    let policy_arns: Vec<String> = arns.into_iter().map(|policy| policy.arn).collect();
+    for arn in &policy_arns {
+        iam::require_policy(cloud, arn)?;
+    }
+    let tags = tags.into_iter();
+    Ok(Limits {
+        policies: policy.into_iter().collect(),
+        policy_arns,
+        tags: tags
+            .map(|tag| (tag.key, tag.value.unwrap_or_default()))
+            .collect(),
+    })
 }
 
 async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
@@ -102,15 +173,17 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
     let name = required(input.role_session_name, "RoleSessionName")?;
     let (duration, external) = (input.duration_seconds, input.external_id);
     refuse("AssumeRole", &input.others)?;
-    let caller = sessions::caller(cloud)?;
-    let caller_arn = caller.as_ref().map_or_else(user_arn, |it| it.arn.clone());
+    let limits = limits(cloud, input.policy, input.policy_arns, input.tags)?;
+    let caller = Caller::current();
+    let session = caller.session();
+    let caller_arn = session.map_or_else(user_arn, |session| session.arn.clone());
     let mut principals = vec![
         "*".to_owned(),
         ACCOUNT.to_owned(),
         format!("arn:aws:iam::{ACCOUNT}:root"),
         caller_arn.clone(),
     ];
-    principals.extend(caller.map(|session| session.role));
+    principals.extend(session.map(|session| session.role.clone()));
     let wanted = Assumption {
         kind: "AWS",
         principals,
@@ -127,7 +200,7 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
         ApiError::new("AccessDenied", message).status(403)
     };
     let role = iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)?;
-    let session = sessions::create(cloud, &role, &name, duration.as_deref())?;
+    let session = sessions::create(cloud, &role, &name, duration.as_deref(), limits)?;
     Ok(session.answer())
 }
 
@@ -178,7 +251,10 @@ async fn assume_role_with_web_identity(
         ApiError::new("AccessDenied", message).status(403)
     };
     let role = iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)?;
-    let mut answer = sessions::create(cloud, &role, &name, duration.as_deref())?.answer();
+    let mut answer = {
+        let duration = duration.as_deref();
+        sessions::create(cloud, &role, &name, duration, Limits::default())?.answer()
+    };
     answer["SubjectFromWebIdentityToken"] = json!(claims.subject);
     answer["Audience"] = json!(claims.audience);
     answer["Provider"] = json!(claims.provider);

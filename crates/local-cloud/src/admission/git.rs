@@ -10,48 +10,59 @@ use http::request::Parts;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{check_session_token, secret_key, sessions, signature, text};
+use super::{caller_with_token, secret_key, sessions, signature, text};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 use crate::credentials::Credentials;
 
-/// Authenticates a request of git's protocol if credentials are required. `path` is the start of
-/// the request's path, up to the service: `/v1/repos/NAME/`.
-pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<()> {
-    if matches!(cloud.credentials(), Credentials::Any) {
-        return Ok(());
-    }
+/// How the host names begin under which git is asked for credentials, although the server accepts any. (Git
+/// sends none unless it is asked.)
+const CODECOMMIT: &str = "git-codecommit.";
+
+/// Authenticates a request of git's protocol; returns its caller. A session's signature is always verified,
+/// any other if credentials are required. `path` is the start of the request's path, up to the service:
+/// `/v1/repos/NAME/`.
+pub(crate) fn check_git(cloud: &Cloud, parts: &Parts, path: &str) -> ApiResult<Caller> {
     let host = text(&parts.headers, HOST.as_str()).unwrap_or_default();
     let signed = Signed {
         region: cloud.region(),
         host,
         path,
     };
-    if let Some((user, password)) = basic(parts) {
-        let (access_key, token) = match user.split_once('%') {
-            Some((access_key, token)) => (access_key, Some(token)),
-            None => (user.as_str(), None),
+    // After a 401, git discards the credentials and requests others from its helper next time.
+    let again = |error: ApiError| match error.status {
+        400..500 => error.status(401),
+        _ => error,
+    };
+    let refused = || {
+        ApiError::new(
+            "InvalidSignature",
+            "git needs the credentials of a session, or those of the local cloud's address.json, and `aws \
+             codecommit credential-helper --ignore-host-check` (see docs/local-cloud.md)",
+        )
+        .status(401)
+    };
+    let Some((user, password)) = basic(parts) else {
+        return match cloud.credentials() {
+            Credentials::Any if !host.starts_with(CODECOMMIT) => Ok(Caller::Root),
+            _ => Err(refused()),
         };
-        // After a 401, git discards the credentials and requests others from its helper next time.
-        check_session_token(cloud, access_key, token).map_err(|error| match error.status {
-            400..500 => error.status(401),
-            _ => error,
-        })?;
-        // Only sessions have a token.
-        let is_consistent = token.is_none() || sessions::secret_key(cloud, access_key)?.is_some();
-        if let Some(secret) = secret_key(cloud, access_key)?.filter(|_| is_consistent)
-            && signed.verify(&secret, &password, Timestamp::now())
-        {
-            return Ok(());
-        }
+    };
+    let (access_key, token) = match user.split_once('%') {
+        Some((access_key, token)) => (access_key, Some(token)),
+        None => (user.as_str(), None),
+    };
+    let caller = caller_with_token(cloud, access_key, token).map_err(again)?;
+    // Only sessions have a token.
+    if token.is_some() && sessions::secret_key(cloud, access_key)?.is_none() {
+        return Err(refused());
     }
-    Err(ApiError::new(
-        "InvalidSignature",
-        "this local cloud was started with --require-credentials: git needs the credentials of its \
-         address.json and `aws codecommit credential-helper --ignore-host-check` (see \
-         docs/local-cloud.md)",
-    )
-    .status(401))
+    match secret_key(cloud, access_key).map_err(again)? {
+        None => Ok(caller),
+        Some(secret) if signed.verify(&secret, &password, Timestamp::now()) => Ok(caller),
+        Some(_) => Err(refused()),
+    }
 }
 
 /// Parses user and password.
@@ -205,7 +216,11 @@ mod tests {
             (format!("{valid}%other"), "secret", "InvalidClientTokenId"),
             (format!("{valid}%token"), SECRET, "InvalidSignature"),
             (format!("{expired}%token"), "secret", "ExpiredToken"),
-            ("ASIAUNKNOWN%token".to_owned(), "secret", "InvalidSignature"),
+            (
+                "ASIAUNKNOWN%token".to_owned(),
+                "secret",
+                "InvalidClientTokenId",
+            ),
             ("AKIDEXAMPLE".to_owned(), "secret", "InvalidSignature"),
         ] {
             assert_eq!(

@@ -6,21 +6,8 @@ use http::request::Parts;
 use super::Scope;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 use crate::cloud::service::SessionCredentials;
-
-tokio::task_local! {
-    static CALLER: String;
-}
-
-/// Runs an operation on behalf of the owner of an access key.
-pub(crate) async fn as_caller<R>(access_key: &str, operation: impl Future<Output = R>) -> R {
-    CALLER.scope(access_key.to_owned(), operation).await
-}
-
-/// The access key of the current request; `None` for work of the server itself.
-pub(crate) fn caller() -> Option<String> {
-    CALLER.try_with(String::clone).ok()
-}
 
 fn find(cloud: &Cloud, access_key: &str) -> ApiResult<Option<SessionCredentials>> {
     for find in cloud.services().iter().filter_map(|it| it.find_session) {
@@ -31,16 +18,29 @@ fn find(cloud: &Cloud, access_key: &str) -> ApiResult<Option<SessionCredentials>
     Ok(None)
 }
 
-/// The secret key of a session that has not expired.
+/// The secret key of a session that has not expired; `None` if the access key is not a session's.
 pub(super) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
-    Ok(find(cloud, access_key)?
-        .filter(|session| !session.has_expired())
-        .map(|session| session.secret_key))
+    unexpired(cloud, access_key).map(|found| found.map(|session| session.secret_key))
 }
 
-/// Refuses a request with the access key of a session if the session has expired or the request
-/// does not carry its token.
-pub(crate) fn check_session(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<()> {
+fn unexpired(cloud: &Cloud, access_key: &str) -> ApiResult<Option<SessionCredentials>> {
+    let found = find(cloud, access_key)?;
+    if found.as_ref().is_some_and(SessionCredentials::has_expired) {
+        let message = "The security token included in the request is expired";
+        return Err(ApiError::new("ExpiredToken", message));
+    }
+    Ok(found)
+}
+
+/// The caller that an access key belongs to, without a check of the session token.
+pub(crate) fn caller_of(cloud: &Cloud, access_key: &str) -> ApiResult<Caller> {
+    let session = unexpired(cloud, access_key)?;
+    Ok(session.map_or(Caller::Root, |session| session.caller))
+}
+
+/// The caller of a request. A request with the access key of a session is refused if the session has expired
+/// or the request does not carry its token.
+pub(crate) fn caller(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<Caller> {
     let header = parts.headers.get("x-amz-security-token");
     let query = || {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
@@ -52,24 +52,20 @@ pub(crate) fn check_session(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiR
         Some(value) => value.to_str().ok().map(str::to_owned),
         None => query(),
     };
-    check_session_token(cloud, &scope.access_key, token.as_deref())
+    caller_with_token(cloud, &scope.access_key, token.as_deref())
 }
 
-/// Like [`check_session`], for a request that carries the token elsewhere.
-pub(crate) fn check_session_token(
+/// Like [`caller`], for a request that carries the token elsewhere.
+pub(crate) fn caller_with_token(
     cloud: &Cloud,
     access_key: &str,
     token: Option<&str>,
-) -> ApiResult<()> {
-    let Some(session) = find(cloud, access_key)? else {
-        return Ok(());
+) -> ApiResult<Caller> {
+    let Some(session) = unexpired(cloud, access_key)? else {
+        return Ok(Caller::Root);
     };
-    if session.has_expired() {
-        let message = "The security token included in the request is expired";
-        return Err(ApiError::new("ExpiredToken", message));
-    }
     if token == Some(session.token.as_str()) {
-        return Ok(());
+        return Ok(session.caller);
     }
     let message = "The security token included in the request is invalid.";
     Err(ApiError::new("InvalidClientTokenId", message).status(403))
@@ -88,7 +84,7 @@ mod tests {
         let valid = sts::session(&cloud, "VALID", 900);
         let expired = sts::session(&cloud, "EXPIRED", -1);
         let refusal = |key: &str, token| {
-            check_session_token(&cloud, key, token)
+            caller_with_token(&cloud, key, token)
                 .err()
                 .map(|error| error.code)
         };
@@ -105,6 +101,15 @@ mod tests {
             secret_key(&cloud, &valid).unwrap().as_deref(),
             Some("secret")
         );
-        assert_eq!(secret_key(&cloud, &expired).unwrap(), None);
+        assert!(secret_key(&cloud, &expired).is_err());
+        // A key that has the form of a session's is never that of the account.
+        let code = refusal("ASIAUNKNOWN", Some("token"));
+        assert_eq!(code.as_deref(), Some("InvalidClientTokenId"));
+        let caller = caller_with_token(&cloud, &valid, Some("token")).unwrap();
+        assert!(
+            caller
+                .session()
+                .is_some_and(|session| session.access_key == valid)
+        );
     }
 }

@@ -53,6 +53,11 @@ impl IntoIterator for Tags {
 }
 
 impl Tags {
+    /// The number of tags.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// True if there is no tag.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -14,6 +14,7 @@ use http::{Request, Response};
 use serde_json::Value;
 
 use super::Cloud;
+use super::caller::Caller;
 use crate::api::{ApiError, ApiResult};
 
 /// The message that most services return for a tag whose key begins with `aws:`.
@@ -94,7 +95,8 @@ type Recover = fn(&Cloud) -> anyhow::Result<()>;
 /// Ends the processes of a service.
 type ShutDown = for<'a> fn(&'a Cloud) -> BoxFuture<'a, ()>;
 
-/// Looks up the session with an access key.
+/// Looks up the session with an access key; fails with `InvalidClientTokenId` for a key that has the form of
+/// a session's and is none.
 type FindSession = fn(&Cloud, &str) -> ApiResult<Option<SessionCredentials>>;
 
 /// The credentials of a session that a service has issued.
@@ -106,6 +108,8 @@ pub(crate) struct SessionCredentials {
     pub(crate) token: String,
     /// When they expire, in seconds since the epoch.
     pub(crate) expires: i64,
+    /// On whose behalf their requests are.
+    pub(crate) caller: Caller,
 }
 
 impl SessionCredentials {

@@ -1,7 +1,7 @@
 //! The checks of a request that deploys a template, before any work starts.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::deployment::DeploymentConfig;
 use super::evaluate::{kind_of, scope};
@@ -11,8 +11,12 @@ use super::states::{self, OnFailure};
 use super::template::{MAX_BODY, MAX_OBJECT, Template, invalid};
 use super::{functions, references, resources, rules};
 use crate::api::{ApiError, ApiResult, lenient};
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
-use crate::{Cloud, system_tags};
+use crate::{Cloud, iam, system_tags};
+
+/// The principal that assumes the role of a stack.
+pub(super) const PRINCIPAL: &str = "cloudformation.amazonaws.com";
 
 /// The members that `CreateStack`, `UpdateStack` and `CreateChangeSet` share.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -157,7 +161,7 @@ fn fetch(cloud: &Cloud, text: &str) -> ApiResult<String> {
     } else {
         (host.split(".s3").next().unwrap_or_default(), path.as_str())
     };
-    let bytes = objects::read(cloud, bucket, key)
+    let bytes = objects::read(cloud, &Caller::current(), bucket, key)
         .map_err(|error| invalid(format!("S3 error: {}", error.message)))?;
     if bytes.len() > MAX_OBJECT {
         return Err(invalid(format!(
@@ -206,8 +210,9 @@ pub(super) async fn deployment(
     )?;
     let resolved = parameters::stored::resolve(cloud, &template, &parameters).await?;
     check_capabilities(&template, &request.capabilities)?;
-    if let Some(role) = &request.role {
-        check_role(cloud, role).await?;
+    let role = request.role.as_ref().or(stack.deployment.role.as_ref());
+    if let Some(role) = role {
+        check_role(cloud, role)?;
     }
     let tags = match &request.tags {
         Some(tags) => tags.clone(),
@@ -229,10 +234,7 @@ pub(super) async fn deployment(
         resolved,
         capabilities: request.capabilities.clone(),
         tags,
-        role: request
-            .role
-            .clone()
-            .or_else(|| stack.deployment.role.clone()),
+        role: role.cloned(),
         imports: stack.deployment.imports.clone(),
         config: request.deployment_config.clone(),
     };
@@ -355,14 +357,11 @@ fn check_capabilities(template: &Template, given: &[String]) -> ApiResult<()> {
     }
 }
 
-async fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
-    let name = arn.rsplit('/').next().unwrap_or(arn);
-    match cloud
-        .call("iam", "GetRole", json!({"RoleName": name}))
-        .await
-    {
+/// Fails unless the role of a stack exists and trusts `CloudFormation`.
+pub(super) fn check_role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    match iam::usable(cloud, arn, PRINCIPAL) {
         Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Err(invalid(format!(
+        Err(error) if error.status < 500 => Err(invalid(format!(
             "Role {arn} is invalid or cannot be assumed"
         ))),
         Err(error) => Err(error),

@@ -6,11 +6,13 @@ use super::changes;
 use super::custom;
 use super::engine::{Engine, Failure};
 use super::evaluate::kind_of;
+use super::prepare;
 use super::resources::Target;
 use super::stacks::{self, Stack};
 use super::states::{ChangeSetStatus, ExecutionStatus, OnFailure, ResourceStatus, StackStatus};
 use crate::api::ApiResult;
-use crate::{Cloud, clock};
+use crate::cloud::caller::Caller;
+use crate::{Cloud, clock, sts};
 
 const REASON: &str = "InternalServerError";
 
@@ -125,9 +127,30 @@ impl Engine {
     }
 }
 
-/// Works on a stack in the background; the stack fails if the work panics.
+/// Works on a stack in the background: with the role of the stack or, without one, on behalf of the current
+/// caller. After a crash that caller is unknown, and the local cloud itself cleans up. The stack fails if the
+/// work panics.
 pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + Send + 'static) {
     let key = key.to_owned();
+    let (caller, whose, inner) = (Caller::current(), key.clone(), cloud.clone());
+    let work = async move {
+        let role = match stacks::stacks(&inner).get(&whose) {
+            Ok(stack) => stack.and_then(|stack| stack.deployment.role),
+            Err(_) => None,
+        };
+        let session = role
+            .map(|role| sts::for_service(&inner, &role, "AWSCloudFormation", prepare::PRINCIPAL));
+        match session {
+            None => caller.scope(work).await,
+            Some(Ok(session)) => session.caller().scope(work).await,
+            Some(Err(error)) => {
+                let engine = Engine::new(&inner, &whose);
+                if let Ok(stack) = engine.stack() {
+                    engine.end(stack.status.failed(), error.message).await;
+                }
+            }
+        }
+    };
     guard(cloud, format!("stack {key}"), work, move |cloud| {
         if let Some(stack) = stacks::stacks(cloud).get(&key)? {
             fail_stack(cloud, stack)?;

@@ -140,9 +140,9 @@ pub(super) struct Delete {
     #[serde(default, deserialize_with = "list")]
     retain_resources: Vec<String>,
     client_request_token: Option<String>,
-    /// The role for the deletion; its permissions are not checked.
+    /// The role for the deletion; by default the role of the stack.
     #[serde(rename = "RoleARN")]
-    _role: Option<String>,
+    role: Option<String>,
     /// Nothing is rolled back when a deletion fails, regardless of its value.
     deployment_config: Option<DeploymentConfig>,
     #[serde(flatten)]
@@ -173,6 +173,10 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
             stack.id
         )));
     }
+    let role = request.role.or_else(|| stack.deployment.role.clone());
+    if let Some(role) = &role {
+        prepare::check_role(cloud, role)?;
+    }
     let runs = stacks::change(cloud, stack.key(), |stack| match stack.status {
         StackStatus::Creating => {
             stack.delete_requested = true;
@@ -184,6 +188,7 @@ pub(super) async fn delete_stack(cloud: &Cloud, request: Delete) -> ApiResult<Va
         ))),
         _ => {
             stack.status = StackStatus::Deleting;
+            stack.deployment.role = role;
             stack.token = request.client_request_token;
             stack.retain = request.retain_resources;
             Ok(true)
@@ -206,7 +211,7 @@ pub(super) struct ContinueRollback {
     resources_to_skip: Vec<String>,
     client_request_token: Option<String>,
     #[serde(rename = "RoleARN")]
-    _role: Option<String>,
+    role: Option<String>,
     #[serde(flatten)]
     others: Others,
 }
@@ -223,12 +228,17 @@ pub(super) async fn continue_update_rollback(
         ));
     }
     let stack = stacks::require(cloud, &request.stack_name)?;
+    let role = request.role.or_else(|| stack.deployment.role.clone());
+    if let Some(role) = &role {
+        prepare::check_role(cloud, role)?;
+    }
     stacks::change(cloud, stack.key(), |stack| {
         let failed = [StackStatus::UpdateRollbackFailed, StackStatus::UpdateFailed];
         if !failed.contains(&stack.status) {
             return Err(not_in(stack, "rolled back"));
         }
         stack.status = StackStatus::UpdateRollingBack;
+        stack.deployment.role = role;
         stack.token = request.client_request_token;
         Ok(())
     })?;
@@ -423,6 +433,9 @@ pub(super) async fn execute_change_set(cloud: &Cloud, request: ChangeSetName) ->
         Some(Value::String(text)) if text == "true" => OnFailure::DoNothing,
         _ => change_set.on_failure,
     };
+    if let Some(role) = &change_set.deployment.role {
+        prepare::check_role(cloud, role)?;
+    }
     let stack_key = stacks::key_of(&change_set.stack_id).to_owned();
     let engine = Engine::new(cloud, &stack_key);
     if change_set.kind == ChangeSetType::Create {

@@ -50,7 +50,7 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         ApiError::not_found("NotFound", "git clients must use /v1/repos/NAME").status(404)
     })?;
     // Before reading any record: unauthorized clients must not learn which repositories exist.
-    admission::check_git(cloud, parts, path.trim_end_matches(service))?;
+    let _caller = admission::check_git(cloud, parts, path.trim_end_matches(service))?;
     let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
         repository.settle().await?;

@@ -83,12 +83,13 @@ pub(crate) async fn stand_in(cloud: &Cloud, uri: &str) -> ApiResult<Option<Strin
 /// Builds the image of this program and pushes it here; its digest.
 async fn build(cloud: &Cloud) -> anyhow::Result<String> {
     let repository = json!({ "repositoryName": REPOSITORY });
-    match cloud.call("ecr", "CreateRepository", repository).await {
+    let created = cloud.internally("ecr", "CreateRepository", repository);
+    match created.await {
         Err(error) if error.code != "RepositoryAlreadyExistsException" => return Err(error.into()),
         _ => {}
     }
     let granted = cloud
-        .call("ecr", "GetAuthorizationToken", json!({}))
+        .internally("ecr", "GetAuthorizationToken", json!({}))
         .await?;
     let token = granted["authorizationData"][0]["authorizationToken"]
         .as_str()

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::Cloud;
 use crate::api::{ApiResult, NoInput};
-use crate::clock;
+use crate::cloud::caller::Caller;
 use crate::credentials::Credentials;
 use crate::store::Collection;
+use crate::{Cloud, admission, clock};
 
 /// How long a token is valid, as in AWS.
 const LIFETIME_SECONDS: f64 = 12.0 * 3600.0;
@@ -24,9 +24,18 @@ const DOWNLOAD_SECONDS: f64 = 3600.0;
 /// The query parameter of a download token.
 pub(super) const DOWNLOAD: &str = "X-Mlops-Download";
 
-/// The expiry of each token, by the hex SHA-256 of the token.
-fn tokens(cloud: &Cloud) -> Collection<'_, f64> {
-    cloud.store().collection("ecr", "token")
+/// A token of [`get_authorization_token`].
+#[derive(Serialize, Deserialize)]
+struct Token {
+    /// Seconds since the epoch.
+    end: f64,
+    /// The access key of the session that requested it; its permissions are those of the token.
+    session: Option<String>,
+}
+
+/// The tokens, by the hex SHA-256 of each.
+fn tokens(cloud: &Cloud) -> Collection<'_, Token> {
+    cloud.store().collection("ecr", "registry-token")
 }
 
 fn key(token: &str) -> String {
@@ -36,18 +45,21 @@ fn key(token: &str) -> String {
 /// Creates a random token. `proxyEndpoint` is the address of the registry.
 pub(super) async fn get_authorization_token(cloud: &Cloud, _input: NoInput) -> ApiResult<Value> {
     let now = clock::epoch();
-    for (key, end) in tokens(cloud).list("")? {
-        if end < now {
+    for (key, token) in tokens(cloud).list("")? {
+        if token.end < now {
             tokens(cloud).remove(&key)?;
         }
     }
+    let caller = Caller::current();
+    let session = caller.session().map(|session| session.access_key.clone());
     let token = format!(
         "{}{}",
         uuid::Uuid::new_v4().simple(),
         uuid::Uuid::new_v4().simple()
     );
     let expires = now + LIFETIME_SECONDS;
-    tokens(cloud).put(&key(&token), &expires)?;
+    let end = expires;
+    tokens(cloud).put(&key(&token), &Token { end, session })?;
     Ok(json!({"authorizationData": [{
         "authorizationToken": STANDARD.encode(format!("AWS:{token}")),
         "expiresAt": expires,
@@ -97,9 +109,9 @@ fn downloads_it(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
         .is_some_and(|found| found.path == parts.uri.path() && found.end > clock::epoch()))
 }
 
-/// True if the request has a valid token: any password of the user `AWS` where any credentials are
-/// accepted, otherwise one that [`get_authorization_token`] created; or a download token.
-pub(super) fn admits(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
+/// The caller of a request with a valid token: one that [`get_authorization_token`] created, or any password of
+/// the user `AWS` where any credentials are accepted; or a download token. `None` without one.
+pub(super) fn caller(cloud: &Cloud, parts: &Parts) -> ApiResult<Option<Caller>> {
     let password = parts
         .headers
         .get(AUTHORIZATION)
@@ -111,12 +123,25 @@ pub(super) fn admits(cloud: &Cloud, parts: &Parts) -> ApiResult<bool> {
         .and_then(|text| text.strip_prefix("AWS:").map(str::to_owned))
         .filter(|password| !password.is_empty());
     let Some(password) = password else {
-        return downloads_it(cloud, parts);
+        // Whoever got the URL was allowed to download the layer.
+        let is_permitted = downloads_it(cloud, parts)?;
+        return Ok(is_permitted.then_some(Caller::LocalCloud));
     };
-    Ok(match cloud.credentials() {
-        Credentials::Any => true,
-        Credentials::Required { .. } => tokens(cloud)
-            .get(&key(&password))?
-            .is_some_and(|end| end > clock::epoch()),
-    })
+    match tokens(cloud).get(&key(&password))? {
+        Some(token) if token.end <= clock::epoch() => Ok(None),
+        Some(Token { session: None, .. }) => Ok(Some(Caller::Root)),
+        Some(Token {
+            session: Some(access_key),
+            ..
+        }) => match admission::caller_of(cloud, &access_key) {
+            Ok(caller) => Ok(Some(caller)),
+            // The session has ended.
+            Err(error) if error.status < 500 => Ok(None),
+            Err(error) => Err(error),
+        },
+        None => Ok(match cloud.credentials() {
+            Credentials::Any => Some(Caller::Root),
+            Credentials::Required { .. } => None,
+        }),
+    }
 }

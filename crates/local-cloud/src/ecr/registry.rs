@@ -29,9 +29,9 @@ const MAX_MANIFEST: usize = 4 << 20;
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let head = parts.method == Method::HEAD;
-    let answer = match auth::admits(cloud, &parts) {
-        Ok(true) => route(cloud, &parts, body).await,
-        Ok(false) => Err(Refusal::new(401, "UNAUTHORIZED", "authentication required")),
+    let answer = match auth::caller(cloud, &parts) {
+        Ok(Some(caller)) => caller.scope(route(cloud, &parts, body)).await,
+        Ok(None) => Err(Refusal::new(401, "UNAUTHORIZED", "authentication required")),
         Err(error) => Err(error.into()),
     };
     let mut response = answer.unwrap_or_else(|refusal| {

@@ -23,6 +23,12 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+impl From<String> for Document {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Document {
     /// The text of a role's trust policy; `MalformedPolicyDocument` if it is invalid.
     pub(super) fn trust(self) -> ApiResult<String> {

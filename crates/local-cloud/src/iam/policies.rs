@@ -96,7 +96,7 @@ fn missing_version(arn: &str, version: &str) -> ApiError {
     ))
 }
 
-fn require(cloud: &Cloud, arn: &str) -> ApiResult<Policy> {
+pub(super) fn require(cloud: &Cloud, arn: &str) -> ApiResult<Policy> {
     if arn.starts_with(AWS_MANAGED) {
         return Err(ApiError::not_implemented(format_args!(
             "the text of AWS's own policy {arn}"

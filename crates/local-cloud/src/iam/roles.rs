@@ -98,6 +98,30 @@ fn missing(name: &str) -> ApiError {
     no_such_entity(format!("The role with name {name} cannot be found."))
 }
 
+/// Creates a role that a service can assume; returns its ARN. For tests.
+#[cfg(test)]
+pub(crate) fn trusting(cloud: &Cloud, name: &str, service: &str) -> String {
+    let trust = json!({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                                      "Principal": {"Service": service}}]});
+    let role = Role {
+        name: name.to_owned(),
+        path: "/".to_owned(),
+        id: unique_id("AROA"),
+        arn: format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
+        created: clock::iso(),
+        trust: trust.to_string(),
+        description: None,
+        max_session: 3600,
+        boundary: None,
+        tags: Vec::new(),
+        inline: BTreeMap::new(),
+        attached: Vec::new(),
+    };
+    let roles = collection(cloud);
+    roles.put(name, &role).expect("a role in a new cloud");
+    role.arn
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct CreateRole {

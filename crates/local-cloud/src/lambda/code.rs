@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::invalid;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 use crate::unpack::Scratch;
 
@@ -54,6 +55,7 @@ pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
             error.code, error.message
         ))
     };
+    let caller = Caller::current();
     let (sha256, object) = match (given.zip_file, given.s3_bucket, given.s3_key) {
         (Some(text), None, None) => {
             let bytes = STANDARD
@@ -70,8 +72,8 @@ pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
         }
         (None, Some(bucket), Some(key)) => {
             let object = match given.s3_object_version {
-                Some(id) => objects::version(cloud, &bucket, &key, &id),
-                None => objects::head(cloud, &bucket, &key),
+                Some(id) => objects::version(cloud, &caller, &bucket, &key, &id),
+                None => objects::head(cloud, &caller, &bucket, &key),
             };
             let object = object.map_err(refused)?;
             (object.sha256.clone(), Some(object))
@@ -87,7 +89,7 @@ pub(super) async fn keep(cloud: &Cloud, given: CodeSource) -> ApiResult<Zip> {
     let (worker, name) = (cloud.clone(), sha256.clone());
     let checked = tokio::task::spawn_blocking(move || {
         let file = match &object {
-            Some(object) => objects::open(&worker, object).map_err(refused)?,
+            Some(object) => objects::open(&worker, &caller, object).map_err(refused)?,
             None => worker.blobs().reader(&name)?,
         };
         let size = file.metadata()?.len();

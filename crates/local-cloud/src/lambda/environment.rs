@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use super::api::{self, Event, ProcessMessage, Server};
 use super::records::Plan;
 use super::{LATEST, code};
-use crate::api::ApiResult;
+use crate::api::{ApiError, ApiResult};
 use crate::runtime::{self, FunctionSpec, Program, Running, TASK_ROOT};
-use crate::{Cloud, beneath, clock, logs};
+use crate::{Cloud, beneath, clock, logs, sts};
 
 /// Minimum time for a process to request its first event (developer guide: the init phase).
 const INIT: Duration = Duration::from_secs(10);
@@ -70,6 +70,8 @@ pub(super) struct Outcome {
 impl Environment {
     /// Starts a process for the function without waiting for it.
     pub(super) async fn start(cloud: &Cloud, plan: &Plan) -> ApiResult<Self> {
+        let session = sts::for_service(cloud, &plan.role, &plan.name, "lambda.amazonaws.com");
+        let session = Arc::new(session.map_err(cannot_assume)?);
         let id = uuid::Uuid::new_v4().simple().to_string();
         let directory = cloud.directory().join("lambda").join(&id);
         let today = jiff::Timestamp::now().strftime("%Y/%m/%d");
@@ -85,6 +87,7 @@ impl Environment {
         let function = FunctionSpec {
             code: code::directory(cloud, &plan.code),
             directory: directory.join("task"),
+            session,
             program: if plan.runtime.starts_with("python") {
                 Program::Python(PYTHON)
             } else {
@@ -217,6 +220,15 @@ impl Environment {
         let discard = move || beneath::discard(&state, &directory);
         let _ = tokio::task::spawn_blocking(discard).await;
     }
+}
+
+/// The error of an invocation if Lambda cannot assume the function's role.
+fn cannot_assume(error: ApiError) -> ApiError {
+    if error.status >= 500 {
+        return error;
+    }
+    let message = "The role defined for the function cannot be assumed by Lambda.";
+    ApiError::new("AccessDeniedException", message).status(403)
 }
 
 /// The environment variables: those of the function, overridden by those that Lambda sets.

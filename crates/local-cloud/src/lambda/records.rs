@@ -32,6 +32,9 @@ pub(super) struct Plan {
     pub(super) arn: String,
     /// The hex SHA-256 of the zip.
     pub(super) code: String,
+    /// The ARN of its role.
+    #[serde(default)]
+    pub(super) role: String,
     pub(super) runtime: String,
     pub(super) handler: String,
     /// Seconds.

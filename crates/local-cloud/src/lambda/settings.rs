@@ -234,6 +234,7 @@ pub(super) fn plan(record: &Value, code: &str) -> ApiResult<Plan> {
         name: text("/FunctionName"),
         arn: text("/FunctionArn"),
         code: code.to_owned(),
+        role: text("/Role"),
         runtime: text("/Runtime"),
         handler: text("/Handler"),
         timeout: number("Timeout"),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::enter::{IsolationLevel, SandboxSpec, View};
 use super::process::{self, Lines, Running};
 use super::{Isolation, cloud_environment, user_credentials, venv};
 use crate::Cloud;
 use crate::api::ApiResult;
+use crate::sts::ServiceSession;
 
 /// Path of the code of a function (Lambda developer guide).
 pub(crate) const TASK_ROOT: &str = "/var/task";
@@ -31,6 +33,8 @@ pub(crate) struct FunctionSpec {
     pub(crate) code: PathBuf,
     /// A directory that need not exist; one next to it holds HOME and TMPDIR.
     pub(crate) directory: PathBuf,
+    /// The session of its role.
+    pub(crate) session: Arc<ServiceSession>,
     /// The program that starts it.
     pub(crate) program: Program,
     /// Its environment. Values that are `/var/task` or a path below it are replaced with the actual
@@ -87,7 +91,7 @@ pub(crate) async fn launch_function(
     environment
         .entry("PATH".to_owned())
         .or_insert_with(|| FUNCTION_PATH.to_owned());
-    environment.extend(cloud_environment(cloud, &scratch));
+    environment.extend(cloud_environment(cloud, &scratch, &function.session));
     let spec = SandboxSpec {
         level,
         network: true,

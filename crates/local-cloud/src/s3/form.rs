@@ -358,7 +358,7 @@ async fn process(
     }
     let (fields, field) = fields(form, source).await?;
     let key = fields.get("key").ok_or_else(|| missing("key"))?.to_owned();
-    policy::authenticate(cloud, &fields)?;
+    let caller = policy::authenticate(cloud, &fields)?;
     let policy = Policy::of(&fields)?;
     policy.check(bucket, &fields, jiff::Timestamp::now())?;
     if key.is_empty() {
@@ -374,7 +374,8 @@ async fn process(
         size: 0,
         failed: Arc::clone(&failed),
     };
-    let answered = service.call(put(bucket, &key, &fields, file)?).await;
+    let call = service.call(put(bucket, &key, &fields, file)?);
+    let answered = caller.scope(call).await;
     if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }

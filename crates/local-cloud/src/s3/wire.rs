@@ -9,15 +9,14 @@ use s3s::{HttpRequest, S3Error, S3ErrorCode, S3Result};
 
 use super::{chunked, stored};
 use crate::api::ApiError;
-use crate::credentials::Credentials;
 
-/// Prepares a request for s3s. If any credentials are accepted, there is no secret to verify a
-/// signature with, and s3s would refuse it: the signature is removed and an aws-chunked body is
-/// decoded here. If credentials are required, s3s does both. The dispatcher has already checked
-/// whether a presigned URL has expired.
-pub(super) fn prepare(request: Request<Body>, credentials: &Credentials) -> S3Result<HttpRequest> {
+/// Prepares a request for s3s. If its signature is `verified`, s3s does that and decodes an aws-chunked body.
+/// Otherwise there is no secret to verify a signature with, and s3s would refuse it: the signature is removed
+/// and the body is decoded here. The dispatcher has already checked whether a presigned URL has expired.
+pub(super) fn prepare(request: Request<Body>, verified: bool) -> S3Result<HttpRequest> {
     let (mut parts, body) = request.into_parts();
-    if matches!(credentials, Credentials::Required { .. }) {
+    if verified {
+        restore_headers(&parts.uri, &mut parts.headers);
         return Ok(Request::from_parts(
             parts,
             s3s::Body::http_body_unsync(body),
@@ -60,6 +59,24 @@ pub(super) fn prepare(request: Request<Body>, credentials: &Credentials) -> S3Re
         parts,
         s3s::Body::http_body_unsync(Body::from_stream(stream)),
     ))
+}
+
+/// Adds the headers that the signer of a URL with signature version 2 moved into the query: s3s verifies them as
+/// headers, such as the session token.
+fn restore_headers(uri: &Uri, headers: &mut HeaderMap) {
+    let query = uri.query().unwrap_or_default();
+    if !query.contains("AWSAccessKeyId=") {
+        return;
+    }
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let name = name.to_ascii_lowercase();
+        if name.starts_with("x-amz-")
+            && let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::from_str(&value))
+        {
+            headers.entry(name).or_insert(value);
+        }
+    }
 }
 
 fn is_aws_chunked(headers: &HeaderMap) -> bool {

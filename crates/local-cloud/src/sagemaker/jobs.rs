@@ -216,6 +216,8 @@ fn register(
     tags: Option<&Tags>,
 ) -> ApiResult<Run> {
     let arn = kind.arn(cloud, name);
+    let role = describe["RoleArn"].as_str().unwrap_or_default();
+    let session = request::session(cloud, role)?;
     // Before the record, because removing that could fail.
     let (directory, ml) = make_directory(cloud, kind, name)?;
     let records = kind.records(cloud);
@@ -247,6 +249,7 @@ fn register(
         directory,
         ml: Arc::new(ml),
         stop,
+        session,
     })
 }
 

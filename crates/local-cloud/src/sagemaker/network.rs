@@ -31,7 +31,7 @@ pub(super) async fn require(cloud: &Cloud, subnets: &[String], groups: &[String]
     ] {
         if !ids.is_empty() {
             cloud
-                .call("ec2", operation, json!({ member: ids }))
+                .internally("ec2", operation, json!({ member: ids }))
                 .await
                 .map_err(refused)?;
         }

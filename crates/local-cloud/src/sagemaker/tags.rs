@@ -158,7 +158,7 @@ async fn check_resource(cloud: &Cloud, arn: &str) -> ApiResult<()> {
     };
     let key = if *whole { arn } else { name };
     cloud
-        .call("sagemaker", operation, json!({ *member: key }))
+        .internally("sagemaker", operation, json!({ *member: key }))
         .await?;
     Ok(())
 }

@@ -26,6 +26,7 @@ const WITHOUT_ABSENCE: &[(&str, &str)] = &[
     ("ssm", "GetParameters"),
     ("ssm", "GetParametersByPath"),
     ("sts", "GetCallerIdentity"),
+    ("sts", "GetSessionToken"),
 ];
 
 /// Requests that name a resource which does not exist.

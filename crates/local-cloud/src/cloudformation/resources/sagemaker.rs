@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, call, changed, from, json_text, name, physical, same, search, set, text,
+    argument, call, changed, document, from, json_text, name, physical, same, search, set, text,
 };
 use super::hooks::Hooks;
 use super::table::{Argument, Call, Search, Source, Spelling, State, Tags, Type};
@@ -28,6 +28,14 @@ pub(super) const TYPES: &[Type] = &[
                 ("ModelPackageGroupStatus", "/ModelPackageGroupStatus"),
             ],
         )
+        .settings(&[set(
+            "PutModelPackageGroupPolicy",
+            &[
+                name("ModelPackageGroupName"),
+                document("ResourcePolicy", "ModelPackageGroupPolicy"),
+            ],
+        )
+        .clear("DeleteModelPackageGroupPolicy", &[name("ModelPackageGroupName")])])
         .find(search(MODEL_PACKAGE_GROUP, "", "/ModelPackageGroupArn"))
         .delete("DeleteModelPackageGroup", &[name("ModelPackageGroupName")]),
     kind("AWS::SageMaker::CodeRepository", "CodeRepositoryName")

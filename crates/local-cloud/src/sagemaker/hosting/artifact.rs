@@ -6,19 +6,25 @@ use std::path::Path;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{Directory, stays_inside};
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 use crate::unpack::{self, Unpacker};
 
 /// Maximum total size of a model's files in bytes; protects against compression bombs.
 const LARGEST: u64 = 64 << 30;
 
-/// Unpacks an artifact of S3 into a new `directory`.
-pub(super) async fn fetch(cloud: &Cloud, uri: &str, directory: &Path) -> ApiResult<()> {
+/// Unpacks an artifact of S3, on behalf of the model's role, into a new `directory`.
+pub(super) async fn fetch(
+    cloud: &Cloud,
+    role: &Caller,
+    uri: &str,
+    directory: &Path,
+) -> ApiResult<()> {
     let (bucket, key) = objects::parse_uri(uri)?;
-    let object = objects::head(cloud, &bucket, &key)?;
-    let (cloud, directory) = (cloud.clone(), directory.to_owned());
+    let object = objects::head(cloud, role, &bucket, &key)?;
+    let (cloud, role, directory) = (cloud.clone(), role.clone(), directory.to_owned());
     tokio::task::spawn_blocking(move || {
-        let file = objects::open(&cloud, &object)?;
+        let file = objects::open(&cloud, &role, &object)?;
         Ok(unpack(file, &directory))
     })
     .await

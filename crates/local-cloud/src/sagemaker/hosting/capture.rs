@@ -2,6 +2,7 @@
 //! Model Monitor reads (developer guide, "Capture data from real-time endpoint").
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -12,7 +13,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::super::states::CaptureStatus;
 use crate::api::{ApiError, ApiResult, parse};
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
+use crate::sts::ServiceSession;
 use crate::{Cloud, clock};
 
 /// An object is written when it has this many bytes…
@@ -210,12 +213,18 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// Starts collecting for an endpoint.
-    pub(super) fn start(cloud: &Cloud, endpoint: &str, config: &Value) -> ApiResult<Self> {
+    /// Starts collecting for an endpoint, and writes on behalf of its role.
+    pub(super) fn start(
+        cloud: &Cloud,
+        session: &Arc<ServiceSession>,
+        endpoint: &str,
+        config: &Value,
+    ) -> ApiResult<Self> {
         let settings = Settings::read(&parse(config.clone())?)?;
         let (lines, receiver) = mpsc::unbounded_channel();
         tokio::spawn(collect(
             cloud.clone(),
+            session.clone(),
             endpoint.to_owned(),
             settings.clone(),
             receiver,
@@ -252,12 +261,14 @@ impl Capture {
 
 async fn collect(
     cloud: Cloud,
+    session: Arc<ServiceSession>,
     endpoint: String,
     settings: Settings,
     mut lines: mpsc::UnboundedReceiver<Message>,
 ) {
     let mut batches: BTreeMap<String, String> = BTreeMap::new();
     let mut first = Instant::now();
+    let role = session.caller();
     loop {
         // The server must not become idle while records wait to be written.
         let _busy = (!batches.is_empty()).then(|| cloud.busy());
@@ -267,7 +278,7 @@ async fn collect(
             tokio::select! {
                 message = lines.recv() => message,
                 () = clock::sleep(FLUSH_AFTER.saturating_sub(first.elapsed())) => {
-                    flush(&cloud, &endpoint, &settings, &mut batches);
+                    flush(&cloud, &role, &endpoint, &settings, &mut batches);
                     first = Instant::now();
                     continue;
                 }
@@ -282,16 +293,16 @@ async fn collect(
                 batch.push_str(&text);
                 batch.push('\n');
                 if batch.len() >= FLUSH_BYTES {
-                    flush(&cloud, &endpoint, &settings, &mut batches);
+                    flush(&cloud, &role, &endpoint, &settings, &mut batches);
                 }
             }
             Some(Message::Finish(done)) => {
-                flush(&cloud, &endpoint, &settings, &mut batches);
+                flush(&cloud, &role, &endpoint, &settings, &mut batches);
                 let _ = done.send(());
                 return;
             }
             None => {
-                flush(&cloud, &endpoint, &settings, &mut batches);
+                flush(&cloud, &role, &endpoint, &settings, &mut batches);
                 return;
             }
         }
@@ -302,6 +313,7 @@ async fn collect(
 /// batch is retried, unless it grows too large.
 fn flush(
     cloud: &Cloud,
+    role: &Caller,
     endpoint: &str,
     settings: &Settings,
     batches: &mut BTreeMap<String, String>,
@@ -310,6 +322,7 @@ fn flush(
         let key = settings.key(endpoint, &variant, Timestamp::now());
         let written = objects::put(
             cloud,
+            role,
             &settings.bucket,
             &key,
             text.as_bytes(),

@@ -13,7 +13,7 @@ use super::configs::CONFIGS;
 use super::models::{self, Container, MODELS};
 use super::server::{Instance, Server};
 use crate::api::ApiResult;
-use crate::{Cloud, clock, ecr};
+use crate::{Cloud, clock, ecr, sts};
 
 /// Time within which `/ping` must respond, unless the variant sets another (developer guide).
 const HEALTH_TIMEOUT: u64 = 240;
@@ -31,6 +31,9 @@ pub(super) struct Plan {
 struct VariantPlan {
     name: String,
     container: Container,
+    /// The ARN of the model's role.
+    #[serde(default)]
+    role: String,
     resolved_image: String,
     count: u32,
     weight: f64,
@@ -56,6 +59,10 @@ impl Plan {
                 name: text("VariantName").to_owned(),
                 resolved_image: format!("{registry}/{}@{}", image.repository, image.digest),
                 container,
+                role: model["ExecutionRoleArn"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
                 count: variant["InitialInstanceCount"]
                     .as_u64()
                     .and_then(|count| u32::try_from(count).ok())
@@ -115,20 +122,30 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Starts every instance without waiting for it.
     pub(super) fn start(cloud: &Cloud, endpoint: &str, plan: &Plan) -> ApiResult<Self> {
+        let sessions = plan.variants.iter().map(|variant| {
+            let session =
+                sts::for_service(cloud, &variant.role, "SageMaker", "sagemaker.amazonaws.com");
+            session.map(Arc::new)
+        });
+        let sessions = sessions.collect::<ApiResult<Vec<_>>>()?;
         let capture = plan.capture.as_ref();
         let capture = capture.filter(|config| config["EnableCapture"] == true);
+        let capture = match (capture, sessions.first()) {
+            (Some(config), Some(session)) => {
+                Some(Capture::start(cloud, session, endpoint, config)?)
+            }
+            _ => None,
+        };
+        let variants = plan.variants.iter().zip(sessions);
         Ok(Self {
-            capture: capture
-                .map(|config| Capture::start(cloud, endpoint, config))
-                .transpose()?,
-            variants: plan
-                .variants
-                .iter()
-                .map(|variant| {
+            capture,
+            variants: variants
+                .map(|(variant, session)| {
                     let instance = Instance {
                         endpoint: endpoint.to_owned(),
                         variant: variant.name.clone(),
                         container: variant.container.clone(),
+                        session,
                         health_timeout: Duration::from_secs(variant.health_timeout),
                     };
                     let servers = (0..variant.count)

@@ -11,6 +11,7 @@ use super::super::requests::{ListRequest, ResourceName, Stored, check_name, null
 use super::super::states::{ModelApprovalStatus, ModelPackageStatus};
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 use crate::{Cloud, ecr, iam};
 
@@ -106,7 +107,7 @@ pub(super) async fn create(cloud: &Cloud, input: Stored<CreateModel>) -> ApiResu
     ecr::images::resolve(cloud, &container.image)?;
     if let Some(uri) = &container.model_data {
         let (bucket, key) = objects::parse_uri(uri)?;
-        objects::head(cloud, &bucket, &key)
+        objects::head(cloud, &Caller::LocalCloud, &bucket, &key)
             .map_err(|error| missing(error, &format!("Could not find model data at {uri}.")))?;
     }
     let mut record = input.pick(&[
@@ -163,13 +164,9 @@ impl Containers {
                 "You cannot specify Image or ModelDataUrl together with ModelPackageName.",
             ));
         }
-        let package = cloud
-            .call(
-                "sagemaker",
-                "DescribeModelPackage",
-                json!({"ModelPackageName": package}),
-            )
-            .await?;
+        let input = json!({"ModelPackageName": package});
+        let package = cloud.internally("sagemaker", "DescribeModelPackage", input);
+        let package = package.await?;
         let package: Package = crate::api::parse(package)?;
         package.check_approved()?;
         let specification = package.inference_specification;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use super::artifact;
 use super::models::Container;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::catch_panic;
+use crate::sts::ServiceSession;
 use crate::{Cloud, beneath, clock, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
@@ -28,6 +30,8 @@ pub(super) struct Instance {
     pub(super) endpoint: String,
     pub(super) variant: String,
     pub(super) container: Container,
+    /// The session of the model's role.
+    pub(super) session: Arc<ServiceSession>,
     /// The time until `/ping` must succeed.
     pub(super) health_timeout: Duration,
 }
@@ -191,11 +195,13 @@ impl Watched {
         if !self.base.join("model").is_dir() {
             std::fs::create_dir_all(self.base.join("model"))?;
             if let Some(uri) = &container.model_data {
-                artifact::fetch(&self.cloud, uri, &self.base.join("model")).await?;
+                let role = self.instance.session.caller();
+                artifact::fetch(&self.cloud, &role, uri, &self.base.join("model")).await?;
             }
         }
+        let role = self.instance.session.caller();
         let prepared = tokio::select! {
-            prepared = runtime::prepare(&self.cloud, &container.image) => prepared?,
+            prepared = runtime::prepare(&self.cloud, &role, &container.image) => prepared?,
             () = asked(stopped) => return Ok(None),
         };
         let port = free_port()?;
@@ -206,6 +212,7 @@ impl Watched {
             base_dir: self.base.clone(),
             command: vec!["serve".to_owned()],
             environment,
+            session: self.instance.session.clone(),
             log_group: log_group(&self.instance.endpoint),
             log_stream: self.log_stream.clone(),
         };

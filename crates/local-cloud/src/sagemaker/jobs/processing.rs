@@ -305,7 +305,8 @@ fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
             continue;
         };
         let target = run.ml.make_directory(&below(s3.local_path.as_deref())?)?;
-        transfer::download(&run.cloud, &s3.uri, s3.data_type, &target, interrupt)?;
+        let role = run.caller();
+        transfer::download(&run.cloud, &role, &s3.uri, s3.data_type, &target, interrupt)?;
     }
     for output in job.outputs() {
         let s3 = output.s3_output.as_ref();

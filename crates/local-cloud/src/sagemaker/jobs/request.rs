@@ -1,6 +1,7 @@
 //! Common parts of both kinds of job requests, checked before anything is recorded.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::super::network::VpcConfig;
 use crate::api::{ApiError, ApiResult};
 use crate::s3;
+use crate::sts::ServiceSession;
 use crate::{Cloud, runtime};
 
 /// The error for a member that a job needs although the service model does not require it.
@@ -113,6 +115,11 @@ pub(super) fn refuse(request: &Value, members: &[&str]) -> ApiResult<()> {
 /// Fails unless the role exists and SageMaker may assume it.
 pub(super) fn role(cloud: &Cloud, arn: &str) -> ApiResult<()> {
     crate::iam::require_role(cloud, arn, "sagemaker.amazonaws.com")
+}
+
+/// The session with which SageMaker uses a role.
+pub(super) fn session(cloud: &Cloud, role: &str) -> ApiResult<Arc<ServiceSession>> {
+    crate::sts::for_service(cloud, role, "SageMaker", "sagemaker.amazonaws.com").map(Arc::new)
 }
 
 /// Fails unless the image exists, with a loopback or ECR address, or is AWS's analyzer, which the runtime

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
+use crate::cloud::caller::Caller;
 use crate::runtime::{self, ContainerSpec, PreparedImage, Running};
+use crate::sts::ServiceSession;
 use crate::{Cloud, clock};
 
 /// A running job.
@@ -34,6 +36,8 @@ pub(super) struct Run {
     /// The directory that becomes /opt/ml, open since before the program started.
     pub(super) ml: Arc<Directory>,
     pub(super) stop: watch::Receiver<Wish>,
+    /// The session of its role.
+    pub(super) session: Arc<ServiceSession>,
 }
 
 /// Runs a job in the background and records its end. `change` is the final change of the record.
@@ -61,6 +65,11 @@ impl Run {
     /// The job's name in server messages.
     pub(super) fn title(&self) -> String {
         format!("{} job {}", self.kind.word().to_lowercase(), self.name)
+    }
+
+    /// The job's role: on its behalf, data and images are transferred.
+    pub(super) fn caller(&self) -> Caller {
+        self.session.caller()
     }
 
     /// The request, parsed as a type.
@@ -92,7 +101,7 @@ impl Run {
         uri: &str,
         interrupt: &Interrupt,
     ) -> ApiResult<()> {
-        for link in transfer::upload(&self.cloud, directory, uri, interrupt)? {
+        for link in transfer::upload(&self.cloud, &self.caller(), directory, uri, interrupt)? {
             self.say(&format!(
                 "not uploaded: {} is a symbolic link",
                 link.display()
@@ -158,7 +167,7 @@ impl Run {
     /// Prepares the image; `None` if a stop is requested in the meantime: installing packages can
     /// take minutes.
     pub(super) async fn prepare(&self, image: &str) -> ApiResult<Option<PreparedImage>> {
-        let mut stop = self.stop.clone();
+        let (mut stop, role) = (self.stop.clone(), self.caller());
         let stopped = async move {
             // The sender is dropped only when the job has ended.
             if stop.wait_for(Option::is_some).await.is_err() {
@@ -166,7 +175,7 @@ impl Run {
             }
         };
         tokio::select! {
-            prepared = runtime::prepare(&self.cloud, image) => prepared.map(Some),
+            prepared = runtime::prepare(&self.cloud, &role, image) => prepared.map(Some),
             () = stopped => Ok(None),
         }
     }
@@ -185,6 +194,7 @@ impl Run {
             base_dir: self.directory.join("ml"),
             command,
             environment,
+            session: self.session.clone(),
             log_group: self.kind.log_group(),
             log_stream: self.stream(),
         };

@@ -1,5 +1,6 @@
 use super::interrupt::{Interrupt, check_volume};
 use super::*;
+use crate::cloud::caller::Caller;
 use crate::s3::{buckets, objects};
 use crate::test_cloud::TestCloud;
 
@@ -46,6 +47,7 @@ fn job(cloud: &Cloud, name: &str) -> Run {
         "TrainingJobName": name,
         "TrainingJobStatus": "InProgress",
         "CreationTime": 1.0,
+        "RoleArn": crate::iam::trusting(cloud, "job", "sagemaker.amazonaws.com"),
         "OutputDataConfig": {"S3OutputPath": "s3://none/models"},
     });
     register(cloud, JobKind::Training, name, describe, None).unwrap()
@@ -56,8 +58,10 @@ fn a_job_that_cannot_be_registered_leaves_nothing() {
     let at = TestCloud::new();
     let cloud = at.cloud();
     let kind = JobKind::Training;
+    let role = crate::iam::trusting(&cloud, "job", "sagemaker.amazonaws.com");
     let create = |tags: &Value| {
-        let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress"});
+        let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress",
+                              "RoleArn": role});
         let tags = crate::api::parse(tags.clone()).unwrap();
         register(&cloud, kind, "j", describe, Some(&tags)).err()
     };
@@ -194,7 +198,7 @@ fn sparse(cloud: &Cloud, name: &str, request: &Value, files: &[(&str, u64)]) -> 
 }
 
 fn uploaded(cloud: &Cloud) -> Vec<String> {
-    let found = objects::list(cloud, "jobs", "").unwrap();
+    let found = objects::list(cloud, &Caller::Root, "jobs", "").unwrap();
     found.into_iter().map(|object| object.key).collect()
 }
 

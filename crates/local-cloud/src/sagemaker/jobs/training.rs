@@ -403,6 +403,7 @@ fn inputs(run: &Run, interrupt: &Interrupt) -> ApiResult<()> {
         let target = run.ml.make_directory(&Path::new("input/data").join(name))?;
         transfer::download(
             &run.cloud,
+            &run.caller(),
             &source.uri,
             source.data_type,
             &target,
@@ -480,7 +481,8 @@ fn put(run: &Run, directory: &Directory, uri: &str, interrupt: &Interrupt) -> Ap
     })?;
     file.rewind()?;
     let (bucket, key) = objects::parse_uri(uri)?;
-    objects::put_from(&run.cloud, &bucket, &key, &mut interrupt.reader(file))?;
+    let mut contents = interrupt.reader(file);
+    objects::put_from(&run.cloud, &run.caller(), &bucket, &key, &mut contents)?;
     Ok(())
 }
 

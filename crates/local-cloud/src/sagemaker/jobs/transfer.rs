@@ -9,6 +9,7 @@ use super::interrupt::Interrupt;
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{Directory, WalkEntry, stays_inside};
+use crate::cloud::caller::Caller;
 use crate::s3::objects::{self, Object};
 
 /// Bytes that are copied between two checks of the interrupt.
@@ -27,6 +28,7 @@ pub(super) enum DataType {
 /// Downloads what an input names into a directory. Returns the number of files.
 pub(super) fn download(
     cloud: &Cloud,
+    role: &Caller,
     uri: &str,
     data_type: DataType,
     directory: &Directory,
@@ -34,12 +36,12 @@ pub(super) fn download(
 ) -> ApiResult<usize> {
     let (bucket, key) = objects::parse_uri(uri)?;
     if data_type == DataType::ManifestFile {
-        return manifest(cloud, &bucket, &key, directory, interrupt);
+        return manifest(cloud, role, (&bucket, &key), directory, interrupt);
     }
     let mut count = 0;
-    for object in objects::list(cloud, &bucket, &key)? {
+    for object in objects::list(cloud, role, &bucket, &key)? {
         let relative = relative(&key, &object.key);
-        if fetch(cloud, &object, relative, directory, interrupt)? {
+        if fetch(cloud, role, &object, relative, directory, interrupt)? {
             count += 1;
         }
     }
@@ -49,10 +51,10 @@ pub(super) fn download(
     Ok(count)
 }
 
-/// Fails if there is nothing to download.
+/// Fails if there is nothing to download. What the role may read is checked when the job reads it.
 pub(super) fn has_objects(cloud: &Cloud, uri: &str) -> ApiResult<()> {
     let (bucket, key) = objects::parse_uri(uri)?;
-    if objects::list(cloud, &bucket, &key)?.is_empty() {
+    if objects::list(cloud, &Caller::LocalCloud, &bucket, &key)?.is_empty() {
         return Err(nothing(uri));
     }
     Ok(())
@@ -67,14 +69,14 @@ fn nothing(uri: &str) -> ApiError {
 /// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
 fn manifest(
     cloud: &Cloud,
-    bucket: &str,
-    key: &str,
+    role: &Caller,
+    (bucket, key): (&str, &str),
     directory: &Directory,
     interrupt: &Interrupt,
 ) -> ApiResult<usize> {
     let bad =
         |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is not a manifest: {why}"));
-    let bytes = objects::read(cloud, bucket, key)?;
+    let bytes = objects::read(cloud, role, bucket, key)?;
     let list: Vec<serde_json::Value> =
         serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
     let (head, names) = list.split_first().ok_or_else(|| bad("it is empty"))?;
@@ -84,8 +86,8 @@ fn manifest(
     let (bucket, prefix) = objects::parse_uri(prefix)?;
     for name in names {
         let name = name.as_str().ok_or_else(|| bad("a name is not a string"))?;
-        let object = objects::head(cloud, &bucket, &format!("{prefix}{name}"))?;
-        fetch(cloud, &object, name, directory, interrupt)?;
+        let object = objects::head(cloud, role, &bucket, &format!("{prefix}{name}"))?;
+        fetch(cloud, role, &object, name, directory, interrupt)?;
     }
     Ok(names.len())
 }
@@ -107,6 +109,7 @@ fn relative<'a>(prefix: &str, key: &'a str) -> &'a str {
 /// Copies one object; returns false for a folder marker.
 fn fetch(
     cloud: &Cloud,
+    role: &Caller,
     object: &Object,
     relative: &str,
     directory: &Directory,
@@ -126,7 +129,7 @@ fn fetch(
         )));
     }
     // A copy, not a link: the program may write to its inputs, and blobs are shared.
-    let mut blob = objects::open_newest(cloud, object)?;
+    let mut blob = objects::open_newest(cloud, role, object)?;
     let mut file = directory.create_file(Path::new(relative))?;
     loop {
         interrupt.check()?;
@@ -142,6 +145,7 @@ fn fetch(
 /// skipped and returned for the job's log.
 pub(super) fn upload(
     cloud: &Cloud,
+    role: &Caller,
     directory: &Directory,
     uri: &str,
     interrupt: &Interrupt,
@@ -178,11 +182,13 @@ pub(super) fn upload(
                     format!("{prefix}/{name}")
                 };
                 let mut contents = interrupt.reader(file.take(metadata.len()));
-                objects::put_from(cloud, &bucket, &key, &mut contents).map_err(|mut error| {
-                    error.message =
-                        format!("{}: {}", directory.shown(path).display(), error.message);
-                    error
-                })?;
+                objects::put_from(cloud, role, &bucket, &key, &mut contents).map_err(
+                    |mut error| {
+                        error.message =
+                            format!("{}: {}", directory.shown(path).display(), error.message);
+                        error
+                    },
+                )?;
                 Ok(())
             }
         }
@@ -226,7 +232,14 @@ mod tests {
         let upload = || {
             let directory = Directory::open(&output, "/opt/ml/processing/output")?;
             assert!(has_contents(&directory)?);
-            super::upload(&cloud, &directory, "s3://none/prefix", &Interrupt::never())
+            let role = Caller::Root;
+            super::upload(
+                &cloud,
+                &role,
+                &directory,
+                "s3://none/prefix",
+                &Interrupt::never(),
+            )
         };
         for (target, name) in [("../../credentials", "sub/data.csv"), ("/", "all")] {
             let link = output.join(name);

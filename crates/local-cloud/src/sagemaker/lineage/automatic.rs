@@ -279,7 +279,7 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     );
     graph::insert(cloud, &context)?;
     let config = cloud
-        .call(
+        .internally(
             "sagemaker",
             "DescribeEndpointConfig",
             json!({"EndpointConfigName": config}),
@@ -317,7 +317,7 @@ pub(in super::super) async fn endpoint_deployed(cloud: &Cloud, endpoint: &Value)
     )?;
     for variant in containers(&config["ProductionVariants"]) {
         let model = cloud
-            .call(
+            .internally(
                 "sagemaker",
                 "DescribeModel",
                 json!({"ModelName": variant["ModelName"]}),

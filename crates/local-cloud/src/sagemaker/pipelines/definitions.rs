@@ -16,6 +16,7 @@ use super::{
 };
 use crate::api::tags::Tags;
 use crate::clock;
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 
 /// Checks a definition as AWS does when a pipeline is created, and refuses unsupported steps by name.
@@ -159,7 +160,7 @@ impl S3Location {
             &[("VersionId", &self.version_id)],
         )?;
         let (bucket, key) = (&self.bucket, &self.object_key);
-        let bytes = objects::read(cloud, bucket, key).map_err(|error| {
+        let bytes = objects::read(cloud, &Caller::current(), bucket, key).map_err(|error| {
             ApiError::validation(format!(
                 "Unable to read the pipeline definition at s3://{bucket}/{key}: {}",
                 error.code

@@ -7,9 +7,9 @@ use mlops_pipeline::{Definition, Graph};
 use super::records::{StepRecord, change_step, executions};
 use super::retries::Retries;
 use super::states::ExecutionStatus;
-use super::{ApiError, ApiResult, Cloud, plan, steps};
-use crate::clock;
+use super::{ApiError, ApiResult, Cloud, PRINCIPAL, plan, steps};
 use crate::cloud::catch_panic;
+use crate::{clock, sts};
 
 /// Default of `MaxParallelExecutionSteps` (AWS: 50).
 const PARALLEL: u64 = 50;
@@ -17,12 +17,17 @@ const PARALLEL: u64 = 50;
 /// The longest `FailureReason` (AWS service model: 1300).
 const LONGEST_REASON: usize = 1300;
 
-/// Runs the remaining steps of an execution in the background.
+/// Runs the remaining steps of an execution in the background, with its role.
 pub(super) fn spawn(cloud: &Cloud, key: String) {
     let inner = cloud.clone();
     let work = {
         let (cloud, key) = (cloud.clone(), key.clone());
-        async move { run(&cloud, &key).await }
+        async move {
+            let execution = executions(&cloud).get(&key)?.ok_or_else(gone)?;
+            // As long as the execution runs.
+            let session = sts::for_service(&cloud, &execution.role, "SageMaker", PRINCIPAL)?;
+            session.caller().scope(run(&cloud, &key)).await
+        }
     };
     supervise(&inner, key, work);
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Cloud;
 use super::records::Execution;
 use crate::clock;
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 
 /// An execution at the moment when a step starts.
@@ -44,8 +45,8 @@ impl<'a> Bound<'a> {
     fn read(&self, uri: &str) -> Result<Value, ExpressionError> {
         let failed = |reason: String| ExpressionError(format!("cannot read {uri}: {reason}"));
         let (bucket, key) = objects::parse_uri(uri).map_err(|error| failed(error.message))?;
-        let bytes =
-            objects::read(self.cloud, &bucket, &key).map_err(|error| failed(error.to_string()))?;
+        let bytes = objects::read(self.cloud, &Caller::current(), &bucket, &key)
+            .map_err(|error| failed(error.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|error| failed(format!("not JSON: {error}")))
     }
 }

@@ -9,6 +9,7 @@ use super::states::{ModelApprovalStatus, ModelPackageStatus};
 use super::{ApiError, ApiResult, Cloud, created, lineage, tags};
 use crate::api::tags::Tags;
 use crate::clock;
+use crate::cloud::caller::Caller;
 use crate::s3::objects;
 use crate::store::Collection;
 
@@ -264,13 +265,17 @@ fn check_container(cloud: &Cloud, container: &Stored<Container>) -> ApiResult<Va
         ApiError::validation(format!("Could not find model data at {url}: {reason}."))
     };
     let (bucket, path) = objects::parse_uri(url)?;
+    // Only whether it exists; what the deployment may read is checked when it reads it.
+    let caller = Caller::LocalCloud;
     if path.ends_with('/') {
-        let found = objects::list(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;
+        let found =
+            objects::list(cloud, &caller, &bucket, &path).map_err(|error| missing(&error.code))?;
         if found.is_empty() {
             return Err(missing("no object under this prefix"));
         }
     } else {
-        let object = objects::head(cloud, &bucket, &path).map_err(|error| missing(&error.code))?;
+        let object =
+            objects::head(cloud, &caller, &bucket, &path).map_err(|error| missing(&error.code))?;
         pinned["ModelDataETag"] = object.etag.into();
     }
     Ok(pinned)

@@ -13,6 +13,7 @@ use super::records::Plan;
 use super::{LATEST, code};
 use crate::api::{ApiError, ApiResult};
 use crate::runtime::{self, FunctionSpec, Program, Running, TASK_ROOT};
+use crate::sts::ServiceSession;
 use crate::{Cloud, beneath, clock, logs, sts};
 
 /// Minimum time for a process to request its first event (developer guide: the init phase).
@@ -40,6 +41,8 @@ pub(super) struct Environment {
     started: Instant,
     /// Start-up time, until an invocation has reported it.
     init: Option<Duration>,
+    /// The session of the function's role, which ends with the environment.
+    _session: Arc<ServiceSession>,
 }
 
 /// How an invocation ended.
@@ -87,7 +90,7 @@ impl Environment {
         let function = FunctionSpec {
             code: code::directory(cloud, &plan.code),
             directory: directory.join("task"),
-            session,
+            session: session.clone(),
             program: if plan.runtime.starts_with("python") {
                 Program::Python(PYTHON)
             } else {
@@ -110,6 +113,7 @@ impl Environment {
             asked: false,
             started,
             init: None,
+            _session: session,
         })
     }
 

@@ -19,8 +19,8 @@ mod stacks;
 pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use stacks::{
-    StackSpec, check_name, endpoint_stack, network, platform_stack, stack_name, validation_stack,
-    workbench_stack,
+    PARTS, Part, StackSpec, check_name, data_stack, endpoint_stack, governance_stack,
+    network_stack, registry_stack, validation_stack, workbench_stack,
 };
 
 /// The outcome of a deployment.
@@ -69,13 +69,21 @@ pub async fn outputs(
         .map(|stack| stack.outputs))
 }
 
-/// Returns the outputs of a project's platform stack; the error suggests `mlops init` if it does
-/// not exist.
+/// Reads what commands need to know about a project's stacks; the error suggests `mlops init` if one
+/// does not exist.
 pub async fn platform(clients: &Clients, project: &Project) -> Result<Platform> {
-    let name = stack_name(&project.file.name, "platform");
-    let outputs = outputs(clients, &name)
-        .await?
-        .ok_or_else(|| anyhow!("{} has no stack {name} in this account", project.file.name))
-        .hint(format!("run `{}`", clients.command("init")))?;
-    Platform::read(&name, &outputs)
+    let project = &project.file.name;
+    let read = async |part: Part| {
+        let name = part.stack(project);
+        outputs(clients, &name)
+            .await?
+            .ok_or_else(|| anyhow!("{project} has no stack {name} in this account"))
+            .hint(format!("run `{}`", clients.command("init")))
+    };
+    let [data, registry, governance] = Platform::PARTS;
+    // Boxed: every command that needs the platform would be as large as three requests.
+    let reads = [data, registry, governance].map(|part| Box::pin(read(part)));
+    let found = futures::future::try_join_all(reads).await?;
+    let all = found.into_iter().flatten().collect();
+    Platform::read(project, &all)
 }

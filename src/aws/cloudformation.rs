@@ -112,6 +112,8 @@ pub struct NewChangeSet<'a> {
     pub parameters: &'a [(&'static str, String)],
     /// The capabilities that the template needs (`CAPABILITY_NAMED_IAM`).
     pub capabilities: &'a [&'static str],
+    /// ARN of the role with which CloudFormation deploys it.
+    pub role: Option<&'a str>,
 }
 
 /// Creates a change set and returns its id. Returns `None` if the stack already has one with this
@@ -147,6 +149,7 @@ pub async fn create_change_set(
         .change_set_type(kind)
         .description(new.description)
         .template_body(new.template)
+        .set_role_arn(new.role.map(str::to_owned))
         .set_parameters(Some(parameters.collect()))
         .set_capabilities(Some(
             new.capabilities

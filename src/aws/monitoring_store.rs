@@ -1,11 +1,15 @@
-//! Stores monitoring results under `monitoring/<endpoint>/<run>/` in the artifact bucket, next to
-//! the captured traffic under `capture/<endpoint>/`.
+//! Stores monitoring results under `monitoring/<endpoint>/<run>/` in the artifact bucket.
 
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 
 use super::s3::{self, S3Uri};
 use super::{AwsResultExt, Clients};
+
+/// The location of an endpoint's captured traffic in the capture bucket.
+pub fn captured(bucket: &str, endpoint: &str) -> S3Uri {
+    S3Uri::new(bucket, format!("capture/{endpoint}/"))
+}
 
 /// The results of one endpoint.
 #[derive(Debug, Clone)]
@@ -21,11 +25,6 @@ impl Store {
             bucket: bucket.into(),
             endpoint: endpoint.into(),
         }
-    }
-
-    /// The location of the endpoint's captured traffic.
-    pub fn capture(&self) -> S3Uri {
-        self.address(format!("capture/{}/", self.endpoint))
     }
 
     /// The directory of a run.

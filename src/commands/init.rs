@@ -1,14 +1,16 @@
 //! `mlops init`: deploys the architecture and creates a project.
 
+mod registry;
 mod report;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 pub use self::report::Initialized;
 use self::report::{Deployed, Started};
-use crate::aws::{self, AwsResultExt, Clients, ecr};
+use crate::aws::{AwsResultExt, Clients, ecr};
 use crate::config::Project;
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
@@ -16,14 +18,13 @@ use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
 use crate::scaffold;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
-use mlops_oci::Image;
 
 /// Create a project and deploy the architecture to the account
 ///
 /// In a new directory, writes a working example project, creates a git repository, and deploys
-/// three CloudFormation stacks: the network, the platform (versioned buckets, image repository,
-/// model registry, roles) and the workbench (git repositories, notebook). In an existing project,
-/// updates the stacks and writes no files. Running it again changes nothing. With --local, the new
+/// five CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
+/// versions), governance (a role per actor) and workbench (git repositories, notebook). In an
+/// existing project, updates the stacks and writes no files. Running it again changes nothing. With --local, the new
 /// project remembers the local cloud (`local = true` in mlops.toml), and later commands do not need
 /// --local.
 ///
@@ -35,6 +36,9 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<ProjectName>,
 }
+
+/// Outputs of stacks.
+type Outputs = BTreeMap<String, String>;
 
 /// Creates a project, or updates an existing one.
 pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
@@ -48,38 +52,22 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         ctx.command("init")
     ));
 
+    let name = &project.file.name;
     let mut stacks = Vec::new();
-    let spec = infra::network(&project);
+    let mut outputs = deploy(ctx, clients, &infra::data_stack(&project), &mut stacks).await?;
+    let spec = infra::network_stack(&project);
     let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    let analyzer = analyzer(ctx).await?;
-    let stack = infra::stack_name(&project.file.name, "platform");
-    let before = infra::outputs(clients, &stack).await?;
-    let digest = match (&analyzer, &before) {
-        (Some(image), _) => Some(image.digest()),
-        (None, Some(before)) => infra::analyzer_digest(before)?,
-        (None, None) => None,
-    };
-    let spec = infra::platform_stack(&project, digest);
-    // Stacks can only reference an existing image: if the repository exists, push the image first.
-    let standing = before.and_then(|outputs| Platform::read(&stack, &outputs).ok());
-    let registry = || ctx.registry(clients);
-    if let (Some(image), Some(standing)) = (&analyzer, &standing) {
-        let repository = &standing.image_repository;
-        aws::analyzer::ensure(clients, &ctx.progress, repository, image, registry).await?;
-    }
-    let mut platform =
-        Platform::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    if let (Some(image), None) = (&analyzer, &standing) {
-        let repository = &platform.image_repository;
-        aws::analyzer::ensure(clients, &ctx.progress, repository, image, registry).await?;
-    }
-    let spec = infra::workbench_stack(&project, &network, &platform);
+    outputs.extend(registry::deploy(ctx, clients, &project, &mut stacks).await?);
+    let spec = infra::governance_stack(&project);
+    outputs.extend(deploy(ctx, clients, &spec, &mut stacks).await?);
+    let mut platform = Platform::read(name, &outputs)?;
+    let spec = infra::workbench_stack(&project);
     let mut workbench =
         Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
     // The address of a local cloud may have changed since the stacks were created.
     let repository = &platform.image_repository;
     platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
-    workbench.image_repository_url = clone_url(clients, project.file.name.as_str()).await?;
+    workbench.image_repository_url = clone_url(clients, name.as_str()).await?;
     if let Some(repository) = Repository::find(&project.root)? {
         repository.set_remote(REMOTE, &workbench.image_repository_url)?;
         if ctx.config.local {
@@ -102,20 +90,6 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         program: ctx.config.path_of_mlops(),
         next: ctx.config.first_command("image push"),
     })
-}
-
-/// Pushes the image of this program if an instance can run it.
-async fn analyzer(ctx: &Context) -> Result<Option<Image>> {
-    let runs =
-        cfg!(target_os = "linux") && aws::analyzer::check_machine(ctx.config.is_local()).is_ok();
-    if runs {
-        return aws::analyzer::build(&ctx.config.cache).await.map(Some);
-    }
-    ctx.progress.say(format!(
-        "the analyzer's image can only be built on Linux (x86-64): run `{}` there",
-        ctx.command("image push --analyzer")
-    ));
-    Ok(None)
 }
 
 /// Checks an existing project against the name, account and region of this command.
@@ -215,7 +189,7 @@ async fn deploy(
     clients: &Clients,
     spec: &StackSpec,
     stacks: &mut Vec<Deployed>,
-) -> Result<std::collections::BTreeMap<String, String>> {
+) -> Result<Outputs> {
     let StackOutcome {
         stack,
         action,

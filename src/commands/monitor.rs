@@ -9,7 +9,7 @@ use mlops_validation::capture::Window;
 use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
 use serde::Serialize;
 
-use crate::aws::monitoring_store::Store;
+use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3::S3Uri;
 use crate::aws::{Clients, capture};
 use crate::config::Project;
@@ -108,8 +108,13 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         until: args.until,
     };
     let clients = ctx.aws_for(&project).await?;
-    let store = store(clients, &project).await?;
-    let address = args.capture.clone().unwrap_or_else(|| store.capture());
+    let platform = infra::platform(clients, &project).await?;
+    let endpoint = project.file.name.as_str();
+    let store = Store::new(&platform.artifact_bucket, endpoint);
+    let address = match &args.capture {
+        Some(address) => address.clone(),
+        None => monitoring_store::captured(&platform.capture_bucket, endpoint),
+    };
     let mut objects = capture::objects(clients, &address).await?;
     objects.retain(|object| window.may_hold(&object.key));
     if objects.is_empty() {
@@ -152,7 +157,6 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     for (name, bytes) in results {
         store.put(clients, &run, name, bytes).await?;
     }
-    let endpoint = project.file.name.as_str();
     let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations);
     Ok(Monitored {
         exit: if report.violations.is_empty() {

@@ -1,5 +1,7 @@
 //! `mlops status`: the project on one screen.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use mlops_oci::analyzer;
@@ -9,7 +11,7 @@ use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::context::Context;
-use crate::infra;
+use crate::infra::{self, PARTS};
 
 mod report;
 mod screen;
@@ -25,28 +27,28 @@ pub use report::{Data, Monitoring, NewestImage, Run, Stack, StatusReport};
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {}
 
-/// The parts of the architecture, in the order in which they are deployed.
-const PARTS: [&str; 4] = ["network", "platform", "workbench", "endpoint"];
-
 /// Runs the command.
 pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     let project = ctx.project()?;
     let name = project.file.name.as_str();
     let clients = ctx.aws_of(&project).await?;
     let mut stacks = Vec::new();
-    let mut platform = None;
-    for part in PARTS {
-        let name = infra::stack_name(&project.file.name, part);
-        let stack = cloudformation::stack(clients, &name).await?;
-        if let (Some(stack), "platform") = (&stack, part) {
-            // A stack without outputs is not deployed completely; its status shows that.
-            platform = infra::Platform::read(&name, &stack.outputs).ok();
-        }
+    let mut outputs = BTreeMap::new();
+    let found = PARTS.map(async |part| {
+        let name = part.stack(&project.file.name);
+        anyhow::Ok((part, cloudformation::stack(clients, &name).await?))
+    });
+    for (part, stack) in futures::future::try_join_all(found).await? {
         stacks.push(Stack {
             part,
-            status: stack.map(|stack| stack.status.as_str().to_owned()),
+            status: stack.as_ref().map(|stack| stack.status.as_str().to_owned()),
         });
+        if infra::Platform::PARTS.contains(&part) {
+            outputs.extend(stack.into_iter().flat_map(|stack| stack.outputs));
+        }
     }
+    // A stack without outputs is not deployed completely; its status shows that.
+    let platform = infra::Platform::read(&project.file.name, &outputs).ok();
     let mut report = StatusReport::new(name, clients.account().await?, clients.region(), stacks);
     if let Some(platform) = platform {
         let dataset = project.dataset();

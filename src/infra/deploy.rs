@@ -73,6 +73,7 @@ pub async fn prepare(
                 template: spec.template,
                 parameters: &spec.parameters,
                 capabilities: spec.capabilities,
+                role: spec.role.as_deref(),
             },
         )
         .await?;

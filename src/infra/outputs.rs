@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::Hint;
+use mlops_core::names::ProjectName;
 use mlops_oci::Digest;
 use serde::{Serialize, Serializer};
 
-/// Outputs of the platform stack.
+use super::Part;
+
+/// What commands need to know about the stacks data, registry and governance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Platform {
     /// Bucket for data sets.
     pub data_bucket: String,
-    /// Bucket for the output of runs, models, endpoints and monitoring.
+    /// Bucket for the output of runs, models and monitoring.
     pub artifact_bucket: String,
+    /// Bucket for captured requests and predictions.
+    pub capture_bucket: String,
     /// The ECR repository's name.
     pub image_repository: String,
     /// The repository's URI, without a tag.
@@ -24,8 +29,12 @@ pub struct Platform {
     pub execution_role: String,
     /// ARN of the role of endpoints.
     pub endpoint_role: String,
-    /// ARN of the role of notebooks.
+    /// ARN of the role of data scientists and notebooks.
     pub notebook_role: String,
+    /// ARN of the role of validations.
+    pub validation_role: String,
+    /// ARN of the role with which CloudFormation deploys releases.
+    pub deployer_role: String,
     /// ARN of the key for data, artifacts, images and notebook volumes.
     pub key: String,
     /// Digest of the image of Processing jobs for `validate` and `monitor`; the text `none` before
@@ -41,7 +50,7 @@ pub struct Network {
     pub vpc: String,
     /// The private subnets.
     pub private_subnets: Vec<String>,
-    /// The security group of notebooks and jobs.
+    /// The security group of training and processing jobs.
     pub security_group: String,
 }
 
@@ -67,31 +76,37 @@ fn digest_or_none<S: Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok
     }
 }
 
-/// Parses the digest of the analyzer's image in the outputs of the platform stack. Stacks of
-/// earlier versions do not have this output.
+/// Parses the digest of the analyzer's image in the outputs of the registry stack.
 pub fn analyzer_digest(outputs: &BTreeMap<String, String>) -> Result<Option<Digest>> {
     const NAME: &str = "AnalyzerDigest";
     match outputs.get(NAME).map(String::as_str) {
         None | Some(NO_ANALYZER) => Ok(None),
         Some(text) => Ok(Some(text.parse().with_context(|| {
-            format!("the output {NAME} of the platform stack is invalid")
+            format!("the output {NAME} of the registry stack is invalid")
         })?)),
     }
 }
 
 impl Platform {
-    /// Reads the outputs of the platform stack.
-    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
-        let output = |name| output(stack, outputs, name);
+    /// The stacks whose outputs it consists of.
+    pub const PARTS: [Part; 3] = [Part::Data, Part::Registry, Part::Governance];
+
+    /// Reads the outputs of its three stacks, which have different names.
+    pub fn read(project: &ProjectName, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let place = format!("{project} (data, registry, governance)");
+        let output = |name| output(&place, outputs, name);
         Ok(Self {
             data_bucket: output("DataBucket")?,
             artifact_bucket: output("ArtifactBucket")?,
+            capture_bucket: output("CaptureBucket")?,
             image_repository: output("ImageRepositoryName")?,
             image_repository_uri: output("ImageRepositoryUri")?,
             model_package_group: output("ModelPackageGroupName")?,
-            execution_role: output("ExecutionRoleArn")?,
+            execution_role: output("TrainingRoleArn")?,
             endpoint_role: output("EndpointRoleArn")?,
-            notebook_role: output("NotebookRoleArn")?,
+            notebook_role: output("DataScientistRoleArn")?,
+            validation_role: output("ValidationRoleArn")?,
+            deployer_role: output("DeployerRoleArn")?,
             key: output("KeyArn")?,
             analyzer_digest: analyzer_digest(outputs)?,
         })
@@ -108,7 +123,7 @@ impl Network {
                 .split(',')
                 .map(str::to_owned)
                 .collect(),
-            security_group: output("SecurityGroupId")?,
+            security_group: output("JobSecurityGroupId")?,
         })
     }
 }

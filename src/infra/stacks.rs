@@ -5,23 +5,83 @@ use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
 use mlops_core::s3::S3Uri;
 use mlops_oci::Digest;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::Platform;
 use super::outputs::NO_ANALYZER;
-use super::{Network, Platform};
 use crate::config::Project;
 
-/// The VPC: see templates/network.yaml.
+/// The key and the buckets.
+const DATA: &str = include_str!("templates/data.yaml");
+/// The VPC.
 const NETWORK: &str = include_str!("templates/network.yaml");
-/// Buckets, image repository, model packages, roles.
-const PLATFORM: &str = include_str!("templates/platform.yaml");
+/// Image repository and model packages.
+const REGISTRY: &str = include_str!("templates/registry.yaml");
+/// The roles.
+const GOVERNANCE: &str = include_str!("templates/governance.yaml");
 /// Git repositories and the notebook.
 const WORKBENCH: &str = include_str!("templates/workbench.yaml");
+/// The function for `validate --on lambda`.
+const VALIDATION: &str = include_str!("templates/validation.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
 
-/// The function for `validate --on lambda`.
-const VALIDATION: &str = include_str!("templates/validation.yaml");
+/// A part of the architecture: one stack with one life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The key and the buckets.
+    Data,
+    /// The VPC.
+    Network,
+    /// Images and model packages.
+    Registry,
+    /// The roles.
+    Governance,
+    /// Git repositories and the notebook.
+    Workbench,
+    /// The validation function, deployed by `validate --on lambda`.
+    Validation,
+    /// The endpoint, deployed by `promote`.
+    Endpoint,
+}
+
+/// Every part, in the order in which they are deployed; each needs only earlier ones.
+pub const PARTS: [Part; 7] = [
+    Part::Data,
+    Part::Network,
+    Part::Registry,
+    Part::Governance,
+    Part::Workbench,
+    Part::Validation,
+    Part::Endpoint,
+];
+
+impl Part {
+    /// The part's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Network => "network",
+            Self::Registry => "registry",
+            Self::Governance => "governance",
+            Self::Workbench => "workbench",
+            Self::Validation => "validation",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    /// The name of its stack in a project.
+    pub fn stack(self, project: &ProjectName) -> String {
+        format!("{project}-{}", self.as_str())
+    }
+
+    /// Whether `mlops init` deploys it; other commands deploy the rest when they need it.
+    pub fn is_deployed_by_init(self) -> bool {
+        !matches!(self, Self::Validation | Self::Endpoint)
+    }
+}
 
 /// Maximum length of a bucket's name in characters.
 const LONGEST_BUCKET: usize = 63;
@@ -37,6 +97,8 @@ pub struct StackSpec {
     pub parameters: Vec<(&'static str, String)>,
     /// The capabilities that the template requires.
     pub capabilities: &'static [&'static str],
+    /// ARN of the role with which CloudFormation deploys it, instead of the caller's permissions.
+    pub role: Option<String>,
     /// True if a deployment must not follow one that it did not know about: of two concurrent ones
     /// with different parameters, the second is refused.
     pub exclusive: bool,
@@ -57,12 +119,6 @@ impl StackSpec {
     }
 }
 
-/// Returns the name of a project's stack: `network`, `platform`, `workbench`, `endpoint` or
-/// `validation`.
-pub fn stack_name(project: &ProjectName, part: &str) -> String {
-    format!("{project}-{part}")
-}
-
 /// Fails (exit 2) if the name is too long for the project's buckets in this account and region.
 pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<()> {
     let bucket = format!("{project}-artifacts-{account}-{region}");
@@ -79,39 +135,61 @@ pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<
     ))
 }
 
-/// The network stack.
-pub fn network(project: &Project) -> StackSpec {
-    StackSpec {
-        name: stack_name(&project.file.name, "network"),
-        template: NETWORK,
-        parameters: vec![("ProjectName", project.file.name.to_string())],
-        capabilities: &[],
-        exclusive: false,
+impl StackSpec {
+    /// A stack that needs no capabilities, with the caller's permissions.
+    fn new(
+        project: &Project,
+        part: Part,
+        template: &'static str,
+        parameters: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
+            name: part.stack(&project.file.name),
+            template,
+            parameters,
+            capabilities: &[],
+            role: None,
+            exclusive: false,
+        }
     }
 }
 
-/// The platform stack, with the digest of the analyzer's image, if any.
-pub fn platform_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec {
+fn project_name(project: &Project) -> (&'static str, String) {
+    ("ProjectName", project.file.name.to_string())
+}
+
+/// The stack of the key and the buckets.
+pub fn data_stack(project: &Project) -> StackSpec {
+    StackSpec::new(project, Part::Data, DATA, vec![project_name(project)])
+}
+
+/// The network stack.
+pub fn network_stack(project: &Project) -> StackSpec {
+    StackSpec::new(project, Part::Network, NETWORK, vec![project_name(project)])
+}
+
+/// The stack of images and model packages, with the digest of the analyzer's image, if any.
+pub fn registry_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec {
+    let branches = &project.file.branches;
+    let parameters = vec![
+        project_name(project),
+        ("DevelopBranch", tag_of(branches.develop.as_str())),
+        ("ProductionBranch", tag_of(branches.production.as_str())),
+        (
+            "AnalyzerDigest",
+            analyzer.map_or_else(|| NO_ANALYZER.to_owned(), |digest| digest.to_string()),
+        ),
+    ];
+    StackSpec::new(project, Part::Registry, REGISTRY, parameters)
+}
+
+/// The stack of the roles.
+pub fn governance_stack(project: &Project) -> StackSpec {
+    let production = project.file.branches.production.to_string();
+    let parameters = vec![project_name(project), ("ProductionBranch", production)];
     StackSpec {
-        name: stack_name(&project.file.name, "platform"),
-        template: PLATFORM,
-        parameters: vec![
-            ("ProjectName", project.file.name.to_string()),
-            (
-                "DevelopBranch",
-                tag_of(project.file.branches.develop.as_str()),
-            ),
-            (
-                "ProductionBranch",
-                tag_of(project.file.branches.production.as_str()),
-            ),
-            (
-                "AnalyzerDigest",
-                analyzer.map_or_else(|| NO_ANALYZER.to_owned(), |digest| digest.to_string()),
-            ),
-        ],
         capabilities: &["CAPABILITY_NAMED_IAM"],
-        exclusive: false,
+        ..StackSpec::new(project, Part::Governance, GOVERNANCE, parameters)
     }
 }
 
@@ -129,24 +207,14 @@ fn tag_of(branch: &str) -> String {
         .collect()
 }
 
-/// The workbench stack, in the network and with the roles of the platform.
-pub fn workbench_stack(project: &Project, network: &Network, platform: &Platform) -> StackSpec {
-    StackSpec {
-        name: stack_name(&project.file.name, "workbench"),
-        template: WORKBENCH,
-        parameters: vec![
-            ("ProjectName", project.file.name.to_string()),
-            (
-                "SubnetId",
-                network.private_subnets.first().cloned().unwrap_or_default(),
-            ),
-            ("SecurityGroupId", network.security_group.clone()),
-            ("NotebookRoleArn", platform.notebook_role.clone()),
-            ("KeyArn", platform.key.clone()),
-        ],
-        capabilities: &[],
-        exclusive: false,
-    }
+/// The workbench stack.
+pub fn workbench_stack(project: &Project) -> StackSpec {
+    StackSpec::new(
+        project,
+        Part::Workbench,
+        WORKBENCH,
+        vec![project_name(project)],
+    )
 }
 
 /// The stack of the endpoint that serves one model package version.
@@ -156,23 +224,22 @@ pub fn endpoint_stack(
     model_package_arn: &str,
 ) -> StackSpec {
     let deploy = &project.file.deploy;
+    let parameters = vec![
+        ("EndpointName", project.file.name.to_string()),
+        ("ModelPackageArn", model_package_arn.to_owned()),
+        ("RoleArn", platform.endpoint_role.clone()),
+        ("InstanceType", deploy.instance_type.clone()),
+        ("InstanceCount", deploy.instance_count.to_string()),
+        ("CapturePercent", deploy.capture_percent.to_string()),
+        (
+            "CaptureUri",
+            S3Uri::new(&platform.capture_bucket, "capture").to_string(),
+        ),
+    ];
     StackSpec {
-        name: stack_name(&project.file.name, "endpoint"),
-        template: ENDPOINT,
-        parameters: vec![
-            ("EndpointName", project.file.name.to_string()),
-            ("ModelPackageArn", model_package_arn.to_owned()),
-            ("RoleArn", platform.endpoint_role.clone()),
-            ("InstanceType", deploy.instance_type.clone()),
-            ("InstanceCount", deploy.instance_count.to_string()),
-            ("CapturePercent", deploy.capture_percent.to_string()),
-            (
-                "CaptureUri",
-                S3Uri::new(&platform.artifact_bucket, "capture").to_string(),
-            ),
-        ],
-        capabilities: &[],
+        role: Some(platform.deployer_role.clone()),
         exclusive: true,
+        ..StackSpec::new(project, Part::Endpoint, ENDPOINT, parameters)
     }
 }
 
@@ -186,10 +253,9 @@ pub fn validation_stack(
     architecture: &str,
 ) -> StackSpec {
     let mut parameters = vec![
-        ("ProjectName", project.file.name.to_string()),
-        ("DataBucket", platform.data_bucket.clone()),
+        project_name(project),
+        ("RoleArn", platform.validation_role.clone()),
         ("ArtifactBucket", platform.artifact_bucket.clone()),
-        ("KeyArn", platform.key.clone()),
         ("CodeKey", code_key.to_owned()),
         ("Architecture", architecture.to_owned()),
     ];
@@ -199,11 +265,8 @@ pub fn validation_stack(
     }
     parameters.push(("Revision", hex::encode(hash.finalize())));
     StackSpec {
-        name: stack_name(&project.file.name, "validation"),
-        template: VALIDATION,
-        parameters,
-        capabilities: &["CAPABILITY_NAMED_IAM"],
-        exclusive: false,
+        role: Some(platform.deployer_role.clone()),
+        ..StackSpec::new(project, Part::Validation, VALIDATION, parameters)
     }
 }
 
@@ -212,7 +275,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::infra::Workbench;
+    use crate::infra::{Network, Workbench};
+
+    const TEMPLATES: [&str; 7] = [
+        DATA, NETWORK, REGISTRY, GOVERNANCE, WORKBENCH, VALIDATION, ENDPOINT,
+    ];
 
     /// Parses `section → entry → lines` of a template that is indented by two.
     fn outline(template: &str) -> BTreeMap<&str, BTreeMap<&str, Vec<&str>>> {
@@ -258,11 +325,20 @@ mod tests {
     #[test]
     fn templates_declare_all_parameters_and_outputs_that_the_code_uses() {
         let project = project();
-        let network_outputs = Network::read("network", &declared(NETWORK)).unwrap();
-        let mut platform_outputs = declared(PLATFORM);
-        let analyzer = platform_outputs.insert("AnalyzerDigest".to_owned(), "none".to_owned());
+        Network::read("network", &declared(NETWORK)).unwrap();
+        let mut outputs = declared(REGISTRY);
+        let analyzer = outputs.insert("AnalyzerDigest".to_owned(), "none".to_owned());
         assert!(analyzer.is_some(), "the template declares it");
-        let platform_outputs = Platform::read("platform", &platform_outputs).unwrap();
+        for template in [DATA, GOVERNANCE] {
+            for (name, value) in declared(template) {
+                assert_eq!(
+                    outputs.insert(name, value),
+                    None,
+                    "one stack has this output"
+                );
+            }
+        }
+        let platform = Platform::read(&project.file.name, &outputs).unwrap();
         Workbench::read("workbench", &declared(WORKBENCH)).unwrap();
         for name in [
             "EndpointName",
@@ -273,11 +349,13 @@ mod tests {
             assert!(declared(ENDPOINT).contains_key(name), "{name}");
         }
         for spec in [
-            network(&project),
-            platform_stack(&project, None),
-            workbench_stack(&project, &network_outputs, &platform_outputs),
-            endpoint_stack(&project, &platform_outputs, "arn"),
-            validation_stack(&project, &platform_outputs, "key", "x86_64"),
+            data_stack(&project),
+            network_stack(&project),
+            registry_stack(&project, None),
+            governance_stack(&project),
+            workbench_stack(&project),
+            endpoint_stack(&project, &platform, "arn"),
+            validation_stack(&project, &platform, "key", "x86_64"),
         ] {
             let outline = outline(spec.template);
             let parameters = &outline["Parameters"];
@@ -294,6 +372,25 @@ mod tests {
     }
 
     #[test]
+    fn a_part_imports_from_earlier_parts_only() {
+        for (number, (part, template)) in PARTS.iter().zip(TEMPLATES).enumerate() {
+            for line in template.lines() {
+                let Some((_, rest)) = line.split_once("Fn::Sub: \"${ProjectName}-") else {
+                    continue;
+                };
+                let (from, output) = rest.split_once('-').unwrap();
+                let output = output.split('"').next().unwrap();
+                let from = PARTS.iter().position(|part| part.as_str() == from);
+                let from = from.unwrap_or_else(|| panic!("{part:?}: {line}"));
+                assert!(from < number, "{part:?}: {line}");
+                assert!(declared(TEMPLATES[from]).contains_key(output), "{line}");
+                let export = format!("Name: !Sub \"${{AWS::StackName}}-{output}\"");
+                assert!(TEMPLATES[from].contains(&export), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn resources_with_data_outlive_their_stack() {
         const HOLD_DATA: [&str; 5] = [
             "AWS::S3::Bucket",
@@ -303,7 +400,7 @@ mod tests {
             "AWS::SageMaker::ModelPackageGroup",
         ];
         let mut found = 0;
-        for template in [NETWORK, PLATFORM, WORKBENCH, ENDPOINT, VALIDATION] {
+        for template in TEMPLATES {
             for (name, lines) in &outline(template)["Resources"] {
                 let holds = lines.iter().any(|line| {
                     line.strip_prefix("Type: ")
@@ -319,7 +416,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, 7);
+        assert_eq!(found, 9);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-"""The whole workflow with boto3 alone, on the platform stack: image, pipeline, registry, endpoint,
+"""The whole workflow with boto3 alone, on the stacks of `mlops init`: image, pipeline, registry, endpoint,
 captured data, lineage. The same with the aws CLI."""
 
 import json
@@ -64,17 +64,21 @@ def aws(environment):
 
 @pytest.fixture(scope="module")
 def platform(client):
-    """Deploys the template that `mlops init` uses with boto3; returns the platform stack's outputs."""
+    """Deploys three templates that `mlops init` uses with boto3; returns the outputs of the stacks."""
     cfn = client("cloudformation")
-    cfn.create_stack(
-        StackName=f"{NAME}-platform",
-        TemplateBody=(TEMPLATES / "platform.yaml").read_text(),
-        Parameters=[{"ParameterKey": "ProjectName", "ParameterValue": NAME}],
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )
-    cfn.get_waiter("stack_create_complete").wait(StackName=f"{NAME}-platform", WaiterConfig=SOON)
-    stack = cfn.describe_stacks(StackName=f"{NAME}-platform")["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    outputs = {}
+    for part in ("data", "registry", "governance"):
+        name = f"{NAME}-{part}"
+        cfn.create_stack(
+            StackName=name,
+            TemplateBody=(TEMPLATES / f"{part}.yaml").read_text(),
+            Parameters=[{"ParameterKey": "ProjectName", "ParameterValue": NAME}],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        cfn.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig=SOON)
+        stack = cfn.describe_stacks(StackName=name)["Stacks"][0]
+        outputs |= {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return outputs
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def image(client, cloud, platform):
 def run(client, platform, image):
     """Runs a pipeline: (execution ARN, steps by name)."""
     s3, sagemaker = client("s3"), client("sagemaker")
-    for bucket in (platform["DataBucket"], platform["ArtifactBucket"]):
+    for bucket in (platform["DataBucket"], platform["ArtifactBucket"], platform["CaptureBucket"]):
         s3.get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=SOON)
         assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     s3.put_object(Bucket=platform["DataBucket"], Key="in/rows.csv", Body=b"1,3\n")
@@ -106,7 +110,7 @@ def run(client, platform, image):
                 "Arguments": {
                     "ProcessingResources": {"ClusterConfig": cluster},
                     "AppSpecification": {"ImageUri": {"Get": "Parameters.ImageUri"}, "ContainerEntrypoint": ["check"]},
-                    "RoleArn": platform["ExecutionRoleArn"],
+                    "RoleArn": platform["TrainingRoleArn"],
                     "ProcessingInputs": [
                         {
                             "InputName": "in",
@@ -120,7 +124,7 @@ def run(client, platform, image):
                                 "OutputName": "report",
                                 "AppManaged": False,
                                 "S3Output": {
-                                    "S3Uri": f"{out}/report",
+                                    "S3Uri": f"{out}/runs/report",
                                     "LocalPath": "/opt/ml/processing/output",
                                     "S3UploadMode": "EndOfJob",
                                 },
@@ -138,7 +142,7 @@ def run(client, platform, image):
                         "TrainingInputMode": "File",
                         "TrainingImage": {"Get": "Parameters.ImageUri"},
                     },
-                    "RoleArn": platform["ExecutionRoleArn"],
+                    "RoleArn": platform["TrainingRoleArn"],
                     "OutputDataConfig": {"S3OutputPath": f"{out}/models"},
                     "ResourceConfig": cluster,
                     "StoppingCondition": {"MaxRuntimeInSeconds": 300},
@@ -169,7 +173,7 @@ def run(client, platform, image):
     sagemaker.create_pipeline(
         PipelineName=NAME,
         PipelineDefinition=json.dumps(definition),
-        RoleArn=platform["ExecutionRoleArn"],
+        RoleArn=platform["TrainingRoleArn"],
         ClientRequestToken=str(uuid.uuid4()),
     )
     arn = sagemaker.start_pipeline_execution(
@@ -201,7 +205,7 @@ def endpoint(client, platform, package):
         "EndpointName": NAME,
         "ModelPackageArn": package,
         "RoleArn": platform["EndpointRoleArn"],
-        "CaptureUri": f"s3://{platform['ArtifactBucket']}/capture",
+        "CaptureUri": f"s3://{platform['CaptureBucket']}/capture",
     }
     request = {"StackName": f"{NAME}-endpoint", "ChangeSetName": "first"}
     cfn.create_change_set(
@@ -232,7 +236,7 @@ def test_the_run_created_a_model(client, platform, image, run, package):
     sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName=training, WaiterConfig=SOON)
     processing = run[1]["Check"]["ProcessingJob"]["Arn"].rsplit("/", 1)[1]
     sagemaker.get_waiter("processing_job_completed_or_stopped").wait(ProcessingJobName=processing, WaiterConfig=SOON)
-    report = s3.get_object(Bucket=platform["ArtifactBucket"], Key="report/report.json")["Body"].read()
+    report = s3.get_object(Bucket=platform["ArtifactBucket"], Key="runs/report/report.json")["Body"].read()
     assert json.loads(report) == {"rows": 1}
 
     described = sagemaker.describe_model_package(ModelPackageName=package)
@@ -263,11 +267,11 @@ def test_the_endpoint_responds_and_captures(client, platform, endpoint):
     assert answer["Body"].read() == b"21.0"
     s3 = client("s3")
     for _ in range(100):
-        listed = s3.list_objects_v2(Bucket=platform["ArtifactBucket"], Prefix=f"capture/{NAME}/AllTraffic/")
+        listed = s3.list_objects_v2(Bucket=platform["CaptureBucket"], Prefix=f"capture/{NAME}/AllTraffic/")
         if listed["KeyCount"]:
             break
         time.sleep(0.1)
-    body = s3.get_object(Bucket=platform["ArtifactBucket"], Key=listed["Contents"][0]["Key"])["Body"].read()
+    body = s3.get_object(Bucket=platform["CaptureBucket"], Key=listed["Contents"][0]["Key"])["Body"].read()
     [record] = [json.loads(line) for line in body.splitlines()]
     assert record["captureData"]["endpointInput"]["data"] == "7"
     assert record["captureData"]["endpointOutput"]["data"] == "21.0"

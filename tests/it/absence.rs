@@ -102,9 +102,12 @@ fn answer(fault: Fault, stacks: bool, head: &str, body: &str) -> String {
             "ImageRepositoryName",
             "ImageRepositoryUri",
             "ModelPackageGroupName",
-            "ExecutionRoleArn",
+            "CaptureBucket",
+            "TrainingRoleArn",
             "EndpointRoleArn",
-            "NotebookRoleArn",
+            "DataScientistRoleArn",
+            "ValidationRoleArn",
+            "DeployerRoleArn",
             "KeyArn",
         ] {
             outputs.push_str(&format!(
@@ -148,8 +151,8 @@ fn answer(fault: Fault, stacks: bool, head: &str, body: &str) -> String {
                 return json(400, "ResourceNotFound", message);
             }
             let message = words(
-                "Stack with id small-platform does not exist",
-                "Stack with id small-platform: you are not authorized, or it does not exist",
+                "Stack with id small-data does not exist",
+                "Stack with id small-data: you are not authorized, or it does not exist",
             );
             let body = format!(
                 "<ErrorResponse><Error><Code>ValidationError</Code><Message>{message}</Message>\

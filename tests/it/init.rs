@@ -17,8 +17,10 @@ fn init_in_a_new_directory_is_idempotent() {
     assert_eq!(
         actions(&first),
         [
+            "flights-data created",
             "flights-network created",
-            "flights-platform created",
+            "flights-registry created",
+            "flights-governance created",
             "flights-workbench created"
         ]
     );
@@ -28,7 +30,7 @@ fn init_in_a_new_directory_is_idempotent() {
     );
     assert_eq!(
         first["platform"]["execution_role"],
-        "arn:aws:iam::000000000000:role/flights-execution"
+        "arn:aws:iam::000000000000:role/flights-training"
     );
     assert_eq!(
         first["network"]["private_subnets"]
@@ -55,8 +57,10 @@ fn init_in_a_new_directory_is_idempotent() {
     assert_eq!(
         actions(&second),
         [
+            "flights-data unchanged",
             "flights-network unchanged",
-            "flights-platform unchanged",
+            "flights-registry unchanged",
+            "flights-governance unchanged",
             "flights-workbench unchanged"
         ]
     );

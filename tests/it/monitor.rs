@@ -6,6 +6,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use crate::sandbox::Sandbox;
 
 const BUCKET: &str = "flights-artifacts-000000000000-us-east-1";
+const CAPTURE: &str = "flights-capture-000000000000-us-east-1";
 
 /// Creates a project with a baseline of `delay,distance,origin`.
 fn project() -> Sandbox {
@@ -84,7 +85,7 @@ fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
         for (key, text) in objects {
             client
                 .put_object()
-                .bucket(BUCKET)
+                .bucket(CAPTURE)
                 .key(*key)
                 .body(text.clone().into_bytes().into())
                 .send()
@@ -218,7 +219,7 @@ fn results_can_be_shown_again() {
 #[test]
 fn captured_traffic_can_be_validated() {
     let sandbox = monitored();
-    let object = format!("s3://{BUCKET}/capture/flights/AllTraffic/2026/02/14/15");
+    let object = format!("s3://{CAPTURE}/capture/flights/AllTraffic/2026/02/14/15");
     let validated = sandbox
         .mlops(["--local", "validate", "--format", "capture", &object])
         .success();
@@ -238,7 +239,7 @@ fn missing_traffic_is_reported() {
     let run = sandbox.mlops(["--local", "monitor", "run"]).code(1);
     assert!(
         run.stderr.contains(&format!(
-            "no captured requests under s3://{BUCKET}/capture/flights/"
+            "no captured requests under s3://{CAPTURE}/capture/flights/"
         )),
         "{}",
         run.stderr

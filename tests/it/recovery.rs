@@ -31,8 +31,8 @@ fn an_interrupted_deployment_is_rolled_back_and_repeated() {
     let sandbox = Sandbox::new();
     for (point, kind, stack) in [
         ("resource-created", "AWS::EC2::Subnet", "small-network"),
-        ("resource-create", "AWS::IAM::Role", "small-platform"),
-        ("resource-recorded", "AWS::IAM::Role", "small-platform"),
+        ("resource-create", "AWS::IAM::Role", "small-governance"),
+        ("resource-recorded", "AWS::IAM::Role", "small-governance"),
         (
             "resource-created",
             "AWS::SageMaker::NotebookInstance",

@@ -9,6 +9,7 @@ use aws_sdk_sagemaker::types as sm;
 use crate::sandbox::{Run, Sandbox, pause};
 
 const DATA: &str = "flights-data-000000000000-us-east-1";
+const CAPTURE: &str = "flights-capture-000000000000-us-east-1";
 const ARTIFACTS: &str = "flights-artifacts-000000000000-us-east-1";
 
 fn rows(row: impl Fn(usize) -> String) -> String {
@@ -206,9 +207,8 @@ fn a_processing_job_gives_the_same_verdict() {
     monitoring_job(&project, &job);
 }
 
-/// A job as the monitoring platform creates it: captured traffic, a window, a script; the image of
-/// an earlier job.
-fn monitoring_job(project: &Project, earlier: &str) {
+/// Captured traffic of two hours.
+fn captured_traffic(project: &Project) {
     for (hour, first) in [(15, 0), (17, 500)] {
         let events = (0..100).map(|i| {
             let payload = |data: String| serde_json::json!({"observedContentType": "text/csv", "data": data, "encoding": "CSV"});
@@ -223,22 +223,32 @@ fn monitoring_job(project: &Project, earlier: &str) {
             format!("{event}\n")
         });
         let key = format!("capture/flights/AllTraffic/2026/02/14/{hour}/a.jsonl");
-        project.put(ARTIFACTS, &key, events.collect());
+        project.put(CAPTURE, &key, events.collect());
     }
+}
+
+/// A job as the monitoring platform creates it: captured traffic, a window, a script; the image of
+/// an earlier job.
+fn monitoring_job(project: &Project, earlier: &str) {
+    captured_traffic(project);
     for file in ["constraints.json", "statistics.json"] {
         let text = std::fs::read_to_string(project.sandbox.path().join("baseline").join(file));
-        project.put(ARTIFACTS, &format!("monitor/{file}"), text.unwrap());
+        project.put(
+            ARTIFACTS,
+            &format!("validations/hourly/{file}"),
+            text.unwrap(),
+        );
     }
     project.put(
         ARTIFACTS,
-        "monitor/script.py",
+        "validations/hourly/script.py",
         "def preprocess_handler(r):\n    data = r.endpoint_output.data + ',' + r.endpoint_input.data\n    \
          return {str(i).zfill(20): d for i, d in enumerate(data.split(','))}\n"
             .to_owned(),
     );
-    let input = |name: &str, key: &str, path: &str| {
+    let input = |name: &str, bucket: &str, key: &str, path: &str| {
         let s3 = sm::ProcessingS3Input::builder()
-            .s3_uri(format!("s3://{ARTIFACTS}/{key}"))
+            .s3_uri(format!("s3://{bucket}/{key}"))
             .local_path(format!("/opt/ml/processing/{path}"))
             .s3_data_type(sm::ProcessingS3DataType::S3Prefix)
             .s3_input_mode(sm::ProcessingS3InputMode::File)
@@ -253,7 +263,7 @@ fn monitoring_job(project: &Project, earlier: &str) {
         let before = client.describe_processing_job();
         let before = before.processing_job_name(earlier).send().await.unwrap();
         let output = sm::ProcessingS3Output::builder()
-            .s3_uri(format!("s3://{ARTIFACTS}/monitor/results"))
+            .s3_uri(format!("s3://{ARTIFACTS}/validations/hourly/results"))
             .local_path("/opt/ml/processing/output")
             .s3_upload_mode(sm::ProcessingS3UploadMode::EndOfJob)
             .build();
@@ -267,8 +277,8 @@ fn monitoring_job(project: &Project, earlier: &str) {
             .role_arn(before.role_arn().unwrap())
             .app_specification(before.app_specification().unwrap().clone())
             .processing_resources(before.processing_resources().unwrap().clone())
-            .processing_inputs(input("endpoint", "capture/", "endpointdata"))
-            .processing_inputs(input("baseline", "monitor/", "baseline"))
+            .processing_inputs(input("endpoint", CAPTURE, "capture/", "endpointdata"))
+            .processing_inputs(input("baseline", ARTIFACTS, "validations/hourly/", "baseline"))
             .processing_output_config(
                 sm::ProcessingOutputConfig::builder().outputs(output).build(),
             );
@@ -302,11 +312,11 @@ fn monitoring_job(project: &Project, earlier: &str) {
         Some("Completed: Job completed successfully with no violations."),
         "{described:?}"
     );
-    let statistics = project.get(ARTIFACTS, "monitor/results/statistics.json");
+    let statistics = project.get(ARTIFACTS, "validations/hourly/results/statistics.json");
     assert_eq!(statistics["dataset"]["item_count"], 100);
     assert_eq!(statistics["features"][1]["name"], "distance");
     for file in ["constraints.json", "constraint_violations.json"] {
-        project.get(ARTIFACTS, &format!("monitor/results/{file}"));
+        project.get(ARTIFACTS, &format!("validations/hourly/results/{file}"));
     }
 }
 

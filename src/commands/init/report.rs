@@ -53,6 +53,7 @@ impl fmt::Display for Initialized {
         let rows = [
             row("data bucket", &self.platform.data_bucket),
             row("artifact bucket", &self.platform.artifact_bucket),
+            row("capture bucket", &self.platform.capture_bucket),
             row("image repository", &self.platform.image_repository_uri),
             row("model registry", &self.platform.model_package_group),
             row("role of jobs", &short(&self.platform.execution_role)),

@@ -8,6 +8,7 @@ use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
 use crate::aws::state::{ModelApproval, RunState};
+use crate::infra::{PARTS, Part};
 use crate::output::Report;
 
 /// The project at a glance.
@@ -43,7 +44,7 @@ pub struct StatusReport {
 #[derive(Debug, Serialize)]
 pub struct Stack {
     /// The part of the architecture.
-    pub part: &'static str,
+    pub part: Part,
     /// CloudFormation's status; null if the stack does not exist.
     pub status: Option<String>,
 }
@@ -120,11 +121,12 @@ impl StatusReport {
 
     /// Returns the command that creates the first missing part, without `mlops`.
     pub(super) fn next_step(&self) -> String {
-        let there = |part: &str| {
+        let there = |part: Part| {
             let stack = self.stacks.iter().find(|stack| stack.part == part);
             stack.is_some_and(|stack| stack.status.is_some())
         };
-        if !["network", "platform", "workbench"].into_iter().all(there) {
+        let mut initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
+        if !initial.all(there) {
             return "init".to_owned();
         }
         if self.image.is_none() {

@@ -72,7 +72,7 @@ impl fmt::Display for StatusReport {
         )?;
         for stack in &self.stacks {
             let status = stack.status.as_deref().unwrap_or("not deployed");
-            line(f, "stack", &format!("{:<10} {status}", stack.part))?;
+            line(f, "stack", &format!("{:<10} {status}", stack.part.as_str()))?;
         }
         line(
             f,
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::aws::hosting::Endpoint;
     use crate::aws::sagemaker::models::ModelVersion;
-    use crate::commands::status::PARTS;
+    use crate::infra::PARTS;
 
     fn report() -> StatusReport {
         StatusReport {

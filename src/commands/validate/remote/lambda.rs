@@ -19,8 +19,8 @@ mod code;
 
 use code::Code;
 
-/// The parts of the artifact bucket that the function's role may read (templates/validation.yaml).
-const READABLE: [&str; 2] = ["capture/", "validations/"];
+/// The part of the artifact bucket that the function's role may read (templates/governance.yaml).
+const READABLE: &str = "validations/";
 
 /// Validates in the function, which is deployed first if it is out of date.
 pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
@@ -95,14 +95,14 @@ fn addresses(data: &[DataLocation]) -> Result<Vec<&S3Object>> {
 fn reachable(data: &[&S3Object], platform: &Platform) -> Result<()> {
     for object in data {
         let address = &object.uri;
-        let artifact = address.bucket == platform.artifact_bucket
-            && READABLE.iter().any(|part| address.key.starts_with(part));
-        if address.bucket != platform.data_bucket && !artifact {
+        let whole = [&platform.data_bucket, &platform.capture_bucket];
+        let artifact =
+            address.bucket == platform.artifact_bucket && address.key.starts_with(READABLE);
+        if !whole.contains(&&address.bucket) && !artifact {
             return Err(Failure::usage(format!(
-                "the function may not read {address}: its role allows s3://{}/ and {} of s3://{}/",
-                platform.data_bucket,
-                READABLE.join(" and "),
-                platform.artifact_bucket
+                "the function may not read {address}: its role allows s3://{}/, s3://{}/ and {READABLE} \
+                 of s3://{}/",
+                platform.data_bucket, platform.capture_bucket, platform.artifact_bucket
             )))
             .hint("copy the data there, or omit --on to read it with your own permissions");
         }

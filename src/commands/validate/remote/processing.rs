@@ -70,10 +70,14 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
         });
     }
     let bytes = objects.iter().map(|(_, size)| size).sum();
-    let own = [&platform.data_bucket, &platform.artifact_bucket];
+    let own = [
+        &platform.data_bucket,
+        &platform.artifact_bucket,
+        &platform.capture_bucket,
+    ];
     for (number, (bucket, keys)) in buckets.iter().enumerate() {
         if own.iter().all(|own| own != bucket) {
-            let role = &platform.execution_role;
+            let role = &platform.validation_role;
             ctx.progress.say(format!(
                 "{bucket} does not belong to the project: {role} needs permission to read it"
             ));
@@ -89,7 +93,7 @@ pub(super) async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation
     let job = NewJob {
         name: name(&exchange),
         image,
-        role: platform.execution_role,
+        role: platform.validation_role,
         instance_type: args
             .remote
             .instance_type

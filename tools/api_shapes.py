@@ -29,8 +29,8 @@ TARGET = ROOT / "crates/pipeline/src/shapes"
 
 # Services that Cloud::call reaches. S3 and SageMaker Runtime have separate decoders.
 SERVICES = [
-    "cloudformation", "codecommit", "ec2", "ecr", "iam", "kms", "lambda", "logs", "sagemaker", "ssm",
-    "sts",
+    "cloudformation", "codecommit", "codeconnections", "ec2", "ecr", "iam", "kms", "lambda", "logs",
+    "sagemaker", "ssm", "sts",
 ]
 # Operations behind steps of a pipeline definition that `mlops train` checks but the local cloud
 # rejects.

@@ -46,6 +46,7 @@ operations! {
     "UntagResource" => untag_resource,
     "UpdateDefaultBranch" => update_default_branch,
     "UpdateRepositoryDescription" => update_repository_description,
+    "UpdateRepositoryEncryptionKey" => update_key,
     "UpdateRepositoryName" => update_repository_name,
 }
 
@@ -67,6 +68,9 @@ pub(crate) const SERVICE: Service = Service {
         &[OPERATIONS],
     )
 };
+
+/// The key of repositories without a key of their own.
+const AWS_KEY: &str = "alias/aws/codecommit";
 
 /// A repository, without its git objects.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -212,6 +216,17 @@ struct CreateRepository {
     kms_key_id: Option<String>,
 }
 
+async fn check_key(cloud: &Cloud, key: &str) -> ApiResult<()> {
+    let found = cloud.call("kms", "DescribeKey", json!({"KeyId": key}));
+    match found.await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ApiError::not_found(
+            "EncryptionKeyNotFoundException",
+            error.message,
+        )),
+    }
+}
+
 async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<Value> {
     let name = &input.repository_name;
     check_name(name)?;
@@ -226,12 +241,7 @@ async fn create_repository(cloud: &Cloud, input: CreateRepository) -> ApiResult<
         return Err(exists());
     }
     if let Some(key) = &input.kms_key_id {
-        cloud
-            .call("kms", "DescribeKey", json!({"KeyId": key}))
-            .await
-            .map_err(|error| {
-                ApiError::not_found("EncryptionKeyNotFoundException", error.message)
-            })?;
+        check_key(cloud, key).await?;
     }
     // A directory without a record is removed at the next start.
     let directory = bare::new_directory();
@@ -336,6 +346,33 @@ async fn update_repository_description(
             record.description = input.repository_description;
             record.modified = clock::epoch();
             Ok(Value::Null)
+        })?
+        .ok_or_else(|| missing(&input.repository_name))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UpdateKey {
+    repository_name: String,
+    kms_key_id: String,
+}
+
+/// `UpdateRepositoryEncryptionKey`; the key of AWS is no key here, because nothing is encrypted.
+async fn update_key(cloud: &Cloud, input: UpdateKey) -> ApiResult<Value> {
+    check_name(&input.repository_name)?;
+    let key = Some(input.kms_key_id).filter(|key| key != AWS_KEY);
+    if let Some(key) = &key {
+        check_key(cloud, key).await?;
+    }
+    records(cloud)
+        .update(&input.repository_name, |record| {
+            let before = std::mem::replace(&mut record.kms_key, key);
+            record.modified = clock::epoch();
+            Ok(json!({
+                "repositoryId": record.id,
+                "kmsKeyId": record.kms_key.as_deref().unwrap_or(AWS_KEY),
+                "originalKmsKeyId": before.as_deref().unwrap_or(AWS_KEY),
+            }))
         })?
         .ok_or_else(|| missing(&input.repository_name))
 }

@@ -12,6 +12,7 @@ mod attachments;
 mod cidr;
 mod endpoints;
 mod filters;
+mod flow_logs;
 mod gateways;
 mod kinds;
 mod requests;
@@ -28,6 +29,7 @@ operations! {
     "AttachInternetGateway" => gateways::attach,
     "AuthorizeSecurityGroupEgress" => security_groups::authorize_egress,
     "AuthorizeSecurityGroupIngress" => security_groups::authorize_ingress,
+    "CreateFlowLogs" => flow_logs::create,
     "CreateInternetGateway" => gateways::create_internet,
     "CreateNatGateway" => gateways::create_nat,
     "CreateRoute" => routes::create_route,
@@ -37,6 +39,7 @@ operations! {
     "CreateTags" => tags::create,
     "CreateVpc" => vpcs::create,
     "CreateVpcEndpoint" => endpoints::create,
+    "DeleteFlowLogs" => flow_logs::delete,
     "DeleteInternetGateway" => gateways::delete_internet,
     "DeleteNatGateway" => gateways::delete_nat,
     "DeleteRoute" => routes::delete_route,
@@ -48,6 +51,7 @@ operations! {
     "DeleteVpcEndpoints" => endpoints::delete,
     "DescribeAddresses" => gateways::describe_addresses,
     "DescribeAvailabilityZones" => subnets::zones,
+    "DescribeFlowLogs" => flow_logs::describe,
     "DescribeInternetGateways" => gateways::describe_internet,
     "DescribeNatGateways" => gateways::describe_nat,
     "DescribeRouteTables" => routes::describe,

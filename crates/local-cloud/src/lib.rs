@@ -27,6 +27,7 @@ mod clock;
 mod cloud;
 mod cloudformation;
 mod codecommit;
+mod codeconnections;
 mod credentials;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;

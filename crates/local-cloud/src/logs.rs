@@ -12,6 +12,8 @@ mod groups;
 mod streams;
 
 operations! {
+    "AssociateKmsKey" => groups::associate_key,
+    "DisassociateKmsKey" => groups::associate_key,
     "CreateLogGroup" => groups::create,
     "DeleteLogGroup" => groups::delete,
     "DescribeLogGroups" => groups::describe,

@@ -2,13 +2,15 @@
 
 use super::cloud::service::Service;
 use super::{
-    cloudformation, codecommit, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker, ssm, sts,
+    cloudformation, codecommit, codeconnections, ec2, ecr, iam, kms, lambda, logs, s3, sagemaker,
+    ssm, sts,
 };
 
 /// All services, in the order in which they recover when the server starts. CloudFormation is last,
 /// because its rollbacks start immediately and change what the others have recovered.
 pub(crate) const SERVICES: &[&Service] = &[
     &codecommit::SERVICE,
+    &codeconnections::SERVICE,
     &ec2::SERVICE,
     &ecr::SERVICE,
     &iam::SERVICE,

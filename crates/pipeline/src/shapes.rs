@@ -126,6 +126,7 @@ impl Table {
         tables!(
             "cloudformation",
             "codecommit",
+            "codeconnections",
             "ec2",
             "ecr",
             "iam",
@@ -254,9 +255,10 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const SERVICES: [&str; 11] = [
+    const SERVICES: [&str; 12] = [
         "cloudformation",
         "codecommit",
+        "codeconnections",
         "ec2",
         "ecr",
         "iam",

@@ -291,7 +291,7 @@ impl Services {
     /// The service and the operation of an `X-Amz-Target` header.
     pub(crate) fn of_target(self, header: &str) -> ApiResult<(&'static Service, &str)> {
         let (prefix, operation) = header
-            .split_once('.')
+            .rsplit_once('.')
             .ok_or_else(|| ApiError::new("UnknownOperationException", "X-Amz-Target has no dot"))?;
         self.iter()
             .find(|service| {

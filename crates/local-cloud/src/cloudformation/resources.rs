@@ -14,6 +14,7 @@ use crate::api::ApiError;
 
 mod builder;
 mod codecommit;
+mod codeconnections;
 mod ec2;
 mod ecr;
 mod errors;
@@ -39,6 +40,7 @@ pub(crate) use target::Target;
 /// Every type that stacks can hold.
 const TYPES: &[&[Type]] = &[
     codecommit::TYPES,
+    codeconnections::TYPES,
     ec2::TYPES,
     ecr::TYPES,
     iam::TYPES,

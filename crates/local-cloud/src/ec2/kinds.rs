@@ -172,8 +172,25 @@ pub(super) const VPC_ENDPOINT: Kind = Kind {
     ],
 };
 
+pub(super) const FLOW_LOG: Kind = Kind {
+    name: "vpc-flow-log",
+    prefix: "fl",
+    id: "flowLogId",
+    set: "flowLogSet",
+    not_found: "InvalidFlowLogId.NotFound",
+    called: "flow log ID",
+    filters: &[
+        ("deliver-log-status", "deliverLogsStatus"),
+        ("flow-log-id", "flowLogId"),
+        ("log-destination-type", "logDestinationType"),
+        ("log-group-name", "logGroupName"),
+        ("resource-id", "resourceId"),
+        ("traffic-type", "trafficType"),
+    ],
+};
+
 /// Every kind.
-pub(super) const ALL: [&Kind; 8] = [
+pub(super) const ALL: [&Kind; 9] = [
     &VPC,
     &SUBNET,
     &INTERNET_GATEWAY,
@@ -182,6 +199,7 @@ pub(super) const ALL: [&Kind; 8] = [
     &ROUTE_TABLE,
     &SECURITY_GROUP,
     &VPC_ENDPOINT,
+    &FLOW_LOG,
 ];
 
 impl Kind {

@@ -29,6 +29,7 @@ pub(super) fn required<'a>(text: &'a str, member: &str) -> ApiResult<&'a str> {
 pub(super) struct Describe {
     #[serde(
         alias = "AllocationId",
+        alias = "FlowLogId",
         alias = "GroupId",
         alias = "InternetGatewayId",
         alias = "NatGatewayId",

@@ -6,10 +6,11 @@ use rusqlite::{Transaction, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{invalid, name_of_arn, no_group, now, require_group};
+use super::{group_name, invalid, name_of_arn, no_group, now, require_group};
 use crate::Cloud;
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
+use crate::store::Collection;
 
 /// Valid numbers of days for `PutRetentionPolicy`.
 const RETENTION: &[i64] = &[
@@ -23,6 +24,34 @@ pub(super) struct CreateGroup {
     log_group_name: String,
     #[serde(default)]
     tags: Tags,
+    kms_key_id: Option<String>,
+}
+
+/// The keys that encrypt log groups, by the group's name. The local cloud encrypts nothing.
+fn keys(cloud: &Cloud) -> Collection<'_, String> {
+    cloud.store().collection("logs", "kms_key")
+}
+
+/// The key of a log group, which must exist and be enabled.
+///
+/// Unverified against AWS: Logs also checks that the key's policy admits it.
+async fn check_key(cloud: &Cloud, group: &str, key: &str) -> ApiResult<()> {
+    let refused = || {
+        let arn = cloud.arn("logs", format_args!("log-group:{group}"));
+        invalid(format!(
+            "The specified KMS Key Id could not be found or is not allowed to be used with Arn '{arn}'."
+        ))
+    };
+    if !key.starts_with("arn:") {
+        return Err(refused());
+    }
+    let found = cloud.call("kms", "DescribeKey", json!({"KeyId": key}));
+    match found.await {
+        Ok(found) if found["KeyMetadata"]["KeyState"] == "Enabled" => Ok(()),
+        Ok(_) => Err(refused()),
+        Err(error) if error.is_gone() || error.status == 400 => Err(refused()),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn create(cloud: &Cloud, input: CreateGroup) -> ApiResult<Value> {
@@ -31,12 +60,21 @@ pub(super) async fn create(cloud: &Cloud, input: CreateGroup) -> ApiResult<Value
     if name.is_empty() || name.len() > 512 || !name.chars().all(allowed) {
         return Err(invalid(format!("`{name}` is not a log group name")));
     }
+    if let Some(key) = &input.kms_key_id {
+        check_key(cloud, &name, key).await?;
+    }
     let tags = serde_json::to_string(&input.tags.into_map()).map_err(ApiError::internal)?;
     let added = cloud.store().transaction(|tx| {
-        Ok(tx.execute(
+        let added = tx.execute(
             "INSERT OR IGNORE INTO log_groups VALUES (?1, ?2, NULL, ?3)",
             params![name, now(), tags],
-        )?)
+        )?;
+        if added == 1
+            && let Some(key) = &input.kms_key_id
+        {
+            keys(cloud).put_in(tx, &name, key)?;
+        }
+        Ok(added)
     })?;
     if added == 0 {
         return Err(ApiError::new(
@@ -61,6 +99,7 @@ pub(super) async fn delete(cloud: &Cloud, input: LogGroupName) -> ApiResult<Valu
             name,
         )?;
         tx.execute("DELETE FROM log_streams WHERE log_group = ?1", name)?;
+        keys(cloud).remove_in(tx, &input.log_group_name)?;
         match tx.execute("DELETE FROM log_groups WHERE name = ?1", name)? {
             0 => Err(no_group()),
             _ => Ok(Value::Null),
@@ -126,6 +165,12 @@ pub(super) async fn describe(cloud: &Cloud, input: DescribeGroups) -> ApiResult<
     })?;
     let more = groups.len() > limit;
     groups.truncate(limit);
+    for group in &mut groups {
+        let name = group["logGroupName"].as_str().unwrap_or_default();
+        if let Some(key) = keys(cloud).get(name)? {
+            group["kmsKeyId"] = key.into();
+        }
+    }
     let mut answer = json!({ "logGroups": groups });
     if more && let Some(last) = groups.last() {
         answer["nextToken"] = last["logGroupName"].clone();
@@ -163,6 +208,30 @@ fn set_retention(cloud: &Cloud, name: &str, days: Option<i64>) -> ApiResult<Valu
             0 => Err(no_group()),
             _ => Ok(Value::Null),
         }
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AssociateKey {
+    log_group_name: Option<String>,
+    resource_identifier: Option<String>,
+    kms_key_id: Option<String>,
+}
+
+/// `AssociateKmsKey`, and without a key `DisassociateKmsKey`.
+pub(super) async fn associate_key(cloud: &Cloud, input: AssociateKey) -> ApiResult<Value> {
+    let name = group_name(input.log_group_name, input.resource_identifier)?;
+    if let Some(key) = &input.kms_key_id {
+        check_key(cloud, &name, key).await?;
+    }
+    cloud.store().transaction(|tx| {
+        require_group(tx, &name)?;
+        match &input.kms_key_id {
+            Some(key) => keys(cloud).put_in(tx, &name, key)?,
+            None => drop(keys(cloud).remove_in(tx, &name)?),
+        }
+        Ok(Value::Null)
     })
 }
 

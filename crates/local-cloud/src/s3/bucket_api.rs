@@ -268,6 +268,28 @@ pub(super) async fn put_notification(
     ))
 }
 
+pub(super) async fn get_logging(
+    cloud: &Cloud,
+    request: S3Request<GetBucketLoggingInput>,
+) -> S3Result<S3Response<GetBucketLoggingOutput>> {
+    let document = buckets::find_document(cloud, &request.input.bucket, Setting::Logging)?;
+    let found = document.map(|text| settings::read::<BucketLoggingStatus>(&text));
+    Ok(S3Response::new(GetBucketLoggingOutput {
+        logging_enabled: found.transpose()?.and_then(|found| found.logging_enabled),
+    }))
+}
+
+pub(super) async fn put_logging(
+    cloud: &Cloud,
+    request: S3Request<PutBucketLoggingInput>,
+) -> S3Result<S3Response<PutBucketLoggingOutput>> {
+    let status = &request.input.bucket_logging_status;
+    let document = status.logging_enabled.is_some();
+    let document = document.then(|| settings::write(status)).transpose()?;
+    buckets::put_setting(cloud, &request.input.bucket, Setting::Logging, document)?;
+    Ok(S3Response::new(PutBucketLoggingOutput::default()))
+}
+
 pub(super) async fn get_encryption(
     cloud: &Cloud,
     request: S3Request<GetBucketEncryptionInput>,

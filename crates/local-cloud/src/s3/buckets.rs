@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use s3s::dto::{
-    BucketLifecycleConfiguration, NotificationConfiguration, OwnershipControls,
-    PublicAccessBlockConfiguration, ServerSideEncryptionConfiguration, Tagging,
+    BucketLifecycleConfiguration, BucketLoggingStatus, NotificationConfiguration,
+    OwnershipControls, PublicAccessBlockConfiguration, ServerSideEncryptionConfiguration, Tagging,
 };
 use serde_json::Value;
 
@@ -180,7 +180,7 @@ pub(crate) fn exists(cloud: &Cloud, name: &str) -> ApiResult<bool> {
 }
 
 /// Sets or removes a setting of a bucket. `setting` is `Versioning`, `Encryption`,
-/// `PublicAccessBlock`, `Policy`, `Lifecycle`, `Tagging`, `OwnershipControls` or `Notification`;
+/// `PublicAccessBlock`, `Policy`, `Lifecycle`, `Tagging`, `OwnershipControls`, `Notification` or `Logging`;
 /// `value` has the shape of the corresponding S3 API request (`{"Status": "Enabled"}` for
 /// `Versioning`), or is the policy document as JSON.
 pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>) -> ApiResult<()> {
@@ -237,6 +237,10 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
             Setting::Notification,
             document!(NotificationConfiguration, "NotificationConfiguration"),
         ),
+        "Logging" => (
+            Setting::Logging,
+            document!(BucketLoggingStatus, "BucketLoggingStatus"),
+        ),
         other => {
             return Err(ApiError::not_implemented(format_args!(
                 "the bucket setting {other}"
@@ -288,6 +292,10 @@ pub(super) fn put_setting(
             bucket_policy::check(name, &text)?;
             Some(text)
         }
+        (Setting::Logging, Some(text)) => {
+            check_logging(cloud, &text)?;
+            Some(text)
+        }
         (_, document) => document,
     };
     cloud.store().transaction(|transaction| {
@@ -321,6 +329,29 @@ pub(super) fn put_setting(
         }
         Ok(())
     })
+}
+
+/// Checks where the access logs of a bucket go. The local cloud writes none.
+fn check_logging(cloud: &Cloud, text: &str) -> ApiResult<()> {
+    let status: BucketLoggingStatus = settings::read(text).map_err(malformed)?;
+    let Some(logging) = status.logging_enabled else {
+        return Ok(());
+    };
+    if logging
+        .target_grants
+        .is_some_and(|grants| !grants.is_empty())
+    {
+        return Err(ApiError::not_implemented(
+            "TargetGrants of s3:PutBucketLogging",
+        ));
+    }
+    if exists(cloud, &logging.target_bucket)? {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidTargetBucketForLogging",
+        "The target bucket for logging does not exist",
+    ))
 }
 
 /// A setting's document; fails with `NoSuchBucket`, or with the error of the setting if it is not

@@ -16,6 +16,7 @@ pub(super) enum Setting {
     Tagging,
     OwnershipControls,
     Notification,
+    Logging,
 }
 
 impl Setting {
@@ -29,10 +30,12 @@ impl Setting {
             Self::Tagging => "Tagging",
             Self::OwnershipControls => "OwnershipControls",
             Self::Notification => "Notification",
+            Self::Logging => "Logging",
         }
     }
 
-    /// The error of S3 if the setting is read but not set (notifications are never missing).
+    /// The error of S3 if the setting is read but not set (notifications and logging are never
+    /// missing).
     pub(super) fn missing(self) -> ApiError {
         let (code, message) = match self {
             Self::Encryption => (
@@ -54,6 +57,7 @@ impl Setting {
                 "The bucket ownership controls were not found",
             ),
             Self::Notification => ("NoSuchKey", "The notification configuration does not exist"),
+            Self::Logging => ("NoSuchKey", "The logging configuration does not exist"),
         };
         ApiError::not_found(code, message).status(404)
     }

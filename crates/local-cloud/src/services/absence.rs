@@ -16,6 +16,7 @@ const EXECUTION: &str =
 /// Operations that return an empty list, delete nothing, or take no name of a resource.
 const WITHOUT_ABSENCE: &[(&str, &str)] = &[
     ("codecommit", "DeleteRepository"),
+    ("ec2", "DeleteFlowLogs"),
     ("ec2", "DeleteVpcEndpoints"),
     ("ec2", "DescribeAvailabilityZones"),
     ("ec2", "DescribeTags"),
@@ -48,6 +49,11 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     ] {
         all.push(("codecommit", operation, merged(&repository, more)));
     }
+    let connection =
+        json!({"ConnectionArn": "arn:aws:codeconnections:us-east-1:000000000000:connection/0"});
+    for operation in ["DeleteConnection", "GetConnection"] {
+        all.push(("codeconnections", operation, connection.clone()));
+    }
     for (operation, member, id) in [
         ("DeleteInternetGateway", "InternetGatewayId", "igw-0"),
         ("DeleteNatGateway", "NatGatewayId", "nat-0"),
@@ -60,6 +66,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     }
     for (operation, member, id) in [
         ("DescribeAddresses", "AllocationId", "eipalloc-0"),
+        ("DescribeFlowLogs", "FlowLogId", "fl-0"),
         ("DescribeInternetGateways", "InternetGatewayId", "igw-0"),
         ("DescribeNatGateways", "NatGatewayId", "nat-0"),
         ("DescribeRouteTables", "RouteTableId", "rtb-0"),

@@ -48,6 +48,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "ServiceName",
         "com.amazonaws.us-east-1.dynamodb",
     ),
+    ("AWS::EC2::FlowLog", "TrafficType", "REJECT"),
     (
         "AWS::SageMaker::ModelPackageGroup",
         "ModelPackageGroupName",

@@ -114,6 +114,16 @@ impl Type {
         self
     }
 
+    /// Found by a call whose response is the resource, with its id at this pointer.
+    pub(super) const fn found_by(
+        self,
+        operation: &'static str,
+        arguments: &'static [Argument],
+        id: &'static str,
+    ) -> Self {
+        self.find(search(call(operation, arguments), "", id))
+    }
+
     /// The hooks find a resource whose create call was cut off.
     pub(super) const fn find_by_code(mut self) -> Self {
         self.find = Find::Code;
@@ -328,18 +338,44 @@ pub(super) const fn list(property: &'static str, add: Call, remove: Call) -> Lis
     }
 }
 
+/// The same for two operations with the same arguments.
+pub(super) const fn attached(
+    property: &'static str,
+    [add, remove]: [&'static str; 2],
+    arguments: &'static [Argument],
+) -> List {
+    list(property, call(add, arguments), call(remove, arguments))
+}
+
+/// Tags that these operations set and remove, in the members `Tags` and `TagKeys`.
+pub(super) const fn tags_by(
+    [set, remove]: [&'static str; 2],
+    spelling: Spelling,
+    resource: Argument,
+) -> Tags {
+    Tags {
+        create: "Tags",
+        spelling,
+        set,
+        remove,
+        resource,
+        list: "Tags",
+        keys: "TagKeys",
+    }
+}
+
 /// Tags that `TagResource` and `UntagResource` write, with members in lower case.
 pub(super) const fn tags_of_arn(spelling: Spelling, arn: &'static str) -> Tags {
     Tags {
         create: "tags",
-        spelling,
-        set: "TagResource",
-        remove: "UntagResource",
-        resource: text("resourceArn", arn),
         list: "tags",
         keys: "tagKeys",
+        ..tags_by(TAG_RESOURCE, spelling, text("resourceArn", arn))
     }
 }
+
+/// The operations that most services tag with.
+pub(super) const TAG_RESOURCE: [&str; 2] = ["TagResource", "UntagResource"];
 
 /// A search without conditions.
 pub(super) const fn search(call: Call, items: &'static str, id: &'static str) -> Search {

@@ -10,6 +10,7 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::CodeCommit::Repository", "co
         &[
             from("repositoryName", "RepositoryName"),
             from("repositoryDescription", "RepositoryDescription"),
+            from("kmsKeyId", "KmsKeyId"),
         ],
     )
     .id(Source::Part("/repositoryMetadata/repositoryId"))
@@ -47,14 +48,22 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::CodeCommit::Repository", "co
             ],
         )
         .on_update(),
+        set(
+            "UpdateRepositoryEncryptionKey",
+            &[
+                key("repositoryName", "RepositoryName"),
+                from("kmsKeyId", "KmsKeyId").or(r#""alias/aws/codecommit""#),
+            ],
+        )
+        .on_update(),
     ])
     .tags(tags_of_arn(
         Spelling::Object,
         "arn:aws:codecommit:{region}:{account}:{RepositoryName}",
     ))
-    .find(search(
-        call("GetRepository", &[from("repositoryName", "RepositoryName")]),
-        "",
+    .found_by(
+        "GetRepository",
+        &[from("repositoryName", "RepositoryName")],
         "/repositoryMetadata/repositoryId",
-    ))
+    )
     .delete("DeleteRepository", &[physical("repositoryName")])];

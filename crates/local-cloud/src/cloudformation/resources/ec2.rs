@@ -8,16 +8,18 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, call, changed, document, element, from, json, key, name, physical, same, search, set,
+    argument, attached, call, changed, document, element, from, json, key, name, physical, same,
+    search, set, tags_by,
 };
 use super::hooks::Hooks;
 use super::table::{Argument, Call, Elements, List, Search, Source, Spelling, State, Tags, Type};
 use super::target::Target;
-use crate::api::{ApiError, ApiResult};
+use crate::api::ApiResult;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
     Type::new("AWS::EC2::VPC", "ec2")
+        .tagged("vpc", "DescribeVpcs", "/vpcId")
         .create("CreateVpc", &[same("CidrBlock InstanceTenancy")])
         .id(Source::Part("/vpc/vpcId"))
         .attributes(&[
@@ -44,10 +46,9 @@ pub(super) const TYPES: &[Type] = &[
                 ],
             ),
         ])
-        .tags(tags("vpc"))
-        .find(tagged("DescribeVpcs", "/vpcSet/*", "/vpcId"))
         .delete("DeleteVpc", &[physical("VpcId")]),
     Type::new("AWS::EC2::Subnet", "ec2")
+        .tagged("subnet", "DescribeSubnets", "/subnetId")
         .create("CreateSubnet", &[same("AvailabilityZone CidrBlock VpcId")])
         .id(Source::Part("/subnet/subnetId"))
         .attributes(&[
@@ -63,19 +64,16 @@ pub(super) const TYPES: &[Type] = &[
                 from("MapPublicIpOnLaunch.Value", "MapPublicIpOnLaunch").or("false"),
             ],
         )])
-        .tags(tags("subnet"))
-        .find(tagged("DescribeSubnets", "/subnetSet/*", "/subnetId"))
         .delete("DeleteSubnet", &[physical("SubnetId")]),
     Type::new("AWS::EC2::InternetGateway", "ec2")
+        .tagged(
+            "internet-gateway",
+            "DescribeInternetGateways",
+            "/internetGatewayId",
+        )
         .create("CreateInternetGateway", &[])
         .id(Source::Part("/internetGateway/internetGatewayId"))
         .attributes(&[("InternetGatewayId", Source::Physical)])
-        .tags(tags("internet-gateway"))
-        .find(tagged(
-            "DescribeInternetGateways",
-            "/internetGatewaySet/*",
-            "/internetGatewayId",
-        ))
         .delete("DeleteInternetGateway", &[physical("InternetGatewayId")]),
     Type::new("AWS::EC2::VPCGatewayAttachment", "ec2")
         .create("AttachInternetGateway", &[same("InternetGatewayId VpcId")])
@@ -112,6 +110,7 @@ pub(super) const TYPES: &[Type] = &[
         .deleted_already(&["Gateway.NotAttached"])
         .hooks(&Attachment, ""),
     Type::new("AWS::EC2::EIP", "ec2")
+        .tagged("elastic-ip", "DescribeAddresses", "/publicIp")
         .create("AllocateAddress", &[same("Domain")])
         .id(Source::Part("/publicIp"))
         .attributes(&[
@@ -123,10 +122,9 @@ pub(super) const TYPES: &[Type] = &[
             "/addressesSet/*",
             "/allocationId",
         ))
-        .tags(tags("elastic-ip"))
-        .find(tagged("DescribeAddresses", "/addressesSet/*", "/publicIp"))
         .delete("ReleaseAddress", &[physical("AllocationId")]),
     Type::new("AWS::EC2::NatGateway", "ec2")
+        .tagged("natgateway", "DescribeNatGateways", "/natGatewayId")
         .create(
             "CreateNatGateway",
             &[same("AllocationId ConnectivityType SubnetId")],
@@ -134,24 +132,13 @@ pub(super) const TYPES: &[Type] = &[
         .id(Source::Part("/natGateway/natGatewayId"))
         .attributes(&[("NatGatewayId", Source::Physical)])
         .stable(nat_gateway(&["available"], &["failed", "deleted"]))
-        .tags(tags("natgateway"))
-        .find(tagged(
-            "DescribeNatGateways",
-            "/natGatewaySet/*",
-            "/natGatewayId",
-        ))
         .delete("DeleteNatGateway", &[physical("NatGatewayId")])
         .deleting(nat_gateway(&["deleted"], &["failed"])),
     Type::new("AWS::EC2::RouteTable", "ec2")
+        .tagged("route-table", "DescribeRouteTables", "/routeTableId")
         .create("CreateRouteTable", &[same("VpcId")])
         .id(Source::Part("/routeTable/routeTableId"))
         .attributes(&[("RouteTableId", Source::Physical)])
-        .tags(tags("route-table"))
-        .find(tagged(
-            "DescribeRouteTables",
-            "/routeTableSet/*",
-            "/routeTableId",
-        ))
         .delete("DeleteRouteTable", &[physical("RouteTableId")]),
     Type::new("AWS::EC2::Route", "ec2")
         .create(
@@ -185,6 +172,7 @@ pub(super) const TYPES: &[Type] = &[
         )
         .delete("DisassociateRouteTable", &[physical("AssociationId")]),
     Type::new("AWS::EC2::SecurityGroup", "ec2")
+        .tagged("security-group", "DescribeSecurityGroups", "/groupId")
         .named("GroupName", 255)
         .create(
             "CreateSecurityGroup",
@@ -207,12 +195,6 @@ pub(super) const TYPES: &[Type] = &[
                 "RevokeSecurityGroupEgress",
             ),
         ])
-        .tags(tags("security-group"))
-        .find(tagged(
-            "DescribeSecurityGroups",
-            "/securityGroupInfo/*",
-            "/groupId",
-        ))
         .delete("DeleteSecurityGroup", &[physical("GroupId")]),
     Type::new("AWS::EC2::SecurityGroupIngress", "ec2")
         .create("AuthorizeSecurityGroupIngress", INGRESS)
@@ -227,6 +209,7 @@ pub(super) const TYPES: &[Type] = &[
         .find(rule_in("/securityGroupInfo/*/ipPermissionsEgress/*"))
         .delete("RevokeSecurityGroupEgress", EGRESS),
     Type::new("AWS::EC2::VPCEndpoint", "ec2")
+        .tagged("vpc-endpoint", "DescribeVpcEndpoints", "/vpcEndpointId")
         .create(
             "CreateVpcEndpoint",
             &[
@@ -255,32 +238,36 @@ pub(super) const TYPES: &[Type] = &[
             ],
         )
         .on_update()])
-        .tags(tags("vpc-endpoint"))
-        .find(tagged(
-            "DescribeVpcEndpoints",
-            "/vpcEndpointSet/*",
-            "/vpcEndpointId",
-        ))
-        .delete("DeleteVpcEndpoints", &[physical("VpcEndpointId[]")])
-        .hooks(&VpcEndpoint, ""),
+        .delete("DeleteVpcEndpoints", &[physical("VpcEndpointId[]")]),
+    Type::new("AWS::EC2::FlowLog", "ec2")
+        .tagged("vpc-flow-log", "DescribeFlowLogs", "/flowLogId")
+        .create(
+            "CreateFlowLogs",
+            &[
+                from("ResourceId[]", "ResourceId"),
+                same("DeliverLogsPermissionArn DestinationOptions LogDestination LogFormat"),
+                same("LogDestinationType LogGroupName MaxAggregationInterval ResourceType"),
+                same("TrafficType"),
+            ],
+        )
+        .id(Source::Part("/flowLogIdSet/0"))
+        .attributes(&[("Id", Source::Physical)])
+        .delete("DeleteFlowLogs", &[physical("FlowLogId[]")]),
 ];
 
-/// Tags of a resource of this EC2 kind.
-const fn tags(kind: &'static str) -> Tags {
-    Tags {
-        create: "TagSpecification",
-        spelling: Spelling::Specification(kind),
-        set: "CreateTags",
-        remove: "DeleteTags",
-        resource: physical("ResourceId[]"),
-        list: "Tag",
-        keys: "Tag",
+impl Type {
+    /// Resources with tags of this EC2 kind, which are found by the tags that `CloudFormation` adds.
+    const fn tagged(self, kind: &'static str, describe: &'static str, id: &'static str) -> Self {
+        let resource = physical("ResourceId[]");
+        let spelling = Spelling::Specification(kind);
+        self.tags(Tags {
+            create: "TagSpecification",
+            list: "Tag",
+            keys: "Tag",
+            ..tags_by(["CreateTags", "DeleteTags"], spelling, resource)
+        })
+        .find(search(call(describe, &[]), "/*/*", id).tagged())
     }
-}
-
-/// Finds the resources with the tags that `CloudFormation` adds.
-const fn tagged(operation: &'static str, items: &'static str, id: &'static str) -> Search {
-    search(call(operation, &[]), items, id).tagged()
 }
 
 /// The security group that a new VPC has.
@@ -333,10 +320,9 @@ const EGRESS: &[Argument] = &[
     .form(permission),
 ];
 
-const GROUP: Call = call("DescribeSecurityGroups", &[from("GroupId[]", "GroupId")]);
-
 /// Finds the rules of a group. A rule has no id in the response and is deleted by its properties.
 const fn rule_in(items: &'static str) -> Search {
+    const GROUP: Call = call("DescribeSecurityGroups", &[from("GroupId[]", "GroupId")]);
     search(GROUP, items, "")
 }
 
@@ -348,10 +334,9 @@ const fn rules(elements: Elements, add: &'static str, remove: &'static str) -> L
     ];
     List {
         elements,
-        add: call(add, ARGUMENTS),
-        remove: call(remove, ARGUMENTS),
         removes_first: true,
         empties: false,
+        ..attached("", [add, remove], ARGUMENTS)
     }
 }
 
@@ -392,7 +377,6 @@ fn egress(properties: &Map<String, Value>) -> Vec<Value> {
 }
 
 struct Attachment;
-struct VpcEndpoint;
 
 #[async_trait]
 impl Hooks for Attachment {
@@ -402,22 +386,5 @@ impl Hooks for Attachment {
             return Ok(Map::new());
         }
         target.update().await
-    }
-}
-
-#[async_trait]
-impl Hooks for VpcEndpoint {
-    async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
-        let input = Map::from_iter([("VpcEndpointId".to_owned(), json!([target.physical]))]);
-        let answer = target.request("DeleteVpcEndpoints", input).await?;
-        // The operation succeeds, and its response lists what it did not delete.
-        let Some(failed) = answer.pointer("/unsuccessful/0/error") else {
-            return Ok(());
-        };
-        let text = |name: &str| failed[name].as_str().unwrap_or_default().to_owned();
-        if text("code").ends_with(".NotFound") {
-            return Err(ApiError::not_found(text("code"), text("message")));
-        }
-        Err(ApiError::new(text("code"), text("message")))
     }
 }

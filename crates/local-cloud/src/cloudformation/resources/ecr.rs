@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::builder::{call, document, from, name, physical, search, set, tags_of_arn};
-use super::table::{Source, Spelling, Type};
+use super::table::{Argument, Source, Spelling, Type};
 use crate::api::ApiResult;
 
 /// The types of this file.
@@ -15,11 +15,7 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
         &[
             name("repositoryName"),
             from("imageTagMutability", "ImageTagMutability"),
-            from(
-                "imageTagMutabilityExclusionFilters",
-                "ImageTagMutabilityExclusionFilters",
-            )
-            .form(lower),
+            EXCLUSIONS,
             from("imageScanningConfiguration", "ImageScanningConfiguration").form(lower),
             from("encryptionConfiguration", "EncryptionConfiguration").form(lower),
         ],
@@ -34,11 +30,7 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
             &[
                 physical("repositoryName"),
                 from("imageTagMutability", "ImageTagMutability").or(r#""MUTABLE""#),
-                from(
-                    "imageTagMutabilityExclusionFilters",
-                    "ImageTagMutabilityExclusionFilters",
-                )
-                .form(lower),
+                EXCLUSIONS,
             ],
         )
         .on_update(),
@@ -87,6 +79,12 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
             from("force", "EmptyOnDelete").or("false"),
         ],
     )];
+
+const EXCLUSIONS: Argument = from(
+    "imageTagMutabilityExclusionFilters",
+    "ImageTagMutabilityExclusionFilters",
+)
+.form(lower);
 
 /// `{"ScanOnPush": true}` → `{"scanOnPush": true}`; the members of an exclusion filter also lose their
 /// prefix.

@@ -30,6 +30,19 @@ pub(super) fn is_duplicate(error: &ApiError) -> bool {
     error.code.ends_with(".Duplicate")
 }
 
+/// The response of a call, or the first failure in the response of an operation on several resources of EC2,
+/// which succeeds and lists what it did not do.
+pub(super) fn failed_part(answer: Value) -> ApiResult<Value> {
+    let Some(failed) = answer.pointer("/unsuccessful/0/error") else {
+        return Ok(answer);
+    };
+    let text = |name: &str| failed[name].as_str().unwrap_or_default().to_owned();
+    if text("code").ends_with(".NotFound") {
+        return Err(ApiError::not_found(text("code"), text("message")));
+    }
+    Err(ApiError::new(text("code"), text("message")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

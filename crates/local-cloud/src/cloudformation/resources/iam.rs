@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, call, document, element, from, json, json_text, list, name, physical, same, search,
-    set, text,
+    argument, attached, call, document, element, from, json, json_text, list, name, physical, same,
+    search, set, tags_by, text,
 };
 use super::hooks::Hooks;
-use super::table::{Source, Spelling, Tags, Type};
+use super::table::{Argument, Source, Spelling, Type};
 use super::target::{Created, Target};
 use crate::api::{ApiError, ApiResult};
 use crate::cloudformation::template::text_of;
@@ -48,26 +48,16 @@ pub(super) const TYPES: &[Type] = &[
             )
             .on_update(),
         ])
-        .tags(Tags {
-            create: "Tags",
-            spelling: Spelling::Pairs,
-            set: "TagRole",
-            remove: "UntagRole",
-            resource: physical("RoleName"),
-            list: "Tags",
-            keys: "TagKeys",
-        })
+        .tags(tags_by(
+            ["TagRole", "UntagRole"],
+            Spelling::Pairs,
+            physical("RoleName"),
+        ))
         .lists(&[
-            list(
+            attached(
                 "ManagedPolicyArns",
-                call(
-                    "AttachRolePolicy",
-                    &[physical("RoleName"), element("PolicyArn")],
-                ),
-                call(
-                    "DetachRolePolicy",
-                    &[physical("RoleName"), element("PolicyArn")],
-                ),
+                ["AttachRolePolicy", "DetachRolePolicy"],
+                &[physical("RoleName"), element("PolicyArn")],
             ),
             list(
                 "Policies",
@@ -75,24 +65,14 @@ pub(super) const TYPES: &[Type] = &[
                     "PutRolePolicy",
                     &[
                         physical("RoleName"),
-                        argument("PolicyName", Source::Part("/PolicyName")),
+                        POLICY_NAME,
                         argument("PolicyDocument", Source::Part("/PolicyDocument")).form(json_text),
                     ],
                 ),
-                call(
-                    "DeleteRolePolicy",
-                    &[
-                        physical("RoleName"),
-                        argument("PolicyName", Source::Part("/PolicyName")),
-                    ],
-                ),
+                call("DeleteRolePolicy", &[physical("RoleName"), POLICY_NAME]),
             ),
         ])
-        .find(search(
-            call("GetRole", &[name("RoleName")]),
-            "",
-            "/Role/RoleName",
-        ))
+        .found_by("GetRole", &[name("RoleName")], "/Role/RoleName")
         .delete("DeleteRole", &[physical("RoleName")]),
     Type::new("AWS::IAM::Policy", "iam")
         .id(Source::Text("{PolicyName}-{token}"))
@@ -135,16 +115,10 @@ pub(super) const TYPES: &[Type] = &[
             ],
         )
         .on_update()])
-        .lists(&[list(
+        .lists(&[attached(
             "Roles",
-            call(
-                "AttachRolePolicy",
-                &[element("RoleName"), physical("PolicyArn")],
-            ),
-            call(
-                "DetachRolePolicy",
-                &[element("RoleName"), physical("PolicyArn")],
-            ),
+            ["AttachRolePolicy", "DetachRolePolicy"],
+            &[element("RoleName"), physical("PolicyArn")],
         )])
         .find(
             search(
@@ -160,6 +134,8 @@ pub(super) const TYPES: &[Type] = &[
         .delete("DeletePolicy", &[physical("PolicyArn")])
         .hooks(&ManagedPolicy, ""),
 ];
+
+const POLICY_NAME: Argument = argument("PolicyName", Source::Part("/PolicyName"));
 
 struct Policy;
 struct ManagedPolicy;

@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::builder::{call, document, from, physical, same, search, set, switch, text};
+use super::builder::{
+    TAG_RESOURCE, call, document, from, physical, same, search, set, switch, tags_by, text,
+};
 use super::hooks::Hooks;
-use super::table::{Source, Spelling, Tags, Type};
+use super::table::{Source, Spelling, Type};
 use super::target::{Created, Target};
 use crate::api::ApiResult;
 
@@ -57,15 +59,7 @@ pub(super) const TYPES: &[Type] = &[
             )
             .on_update(),
         ])
-        .tags(Tags {
-            create: "Tags",
-            spelling: Spelling::TagPairs,
-            set: "TagResource",
-            remove: "UntagResource",
-            resource: physical("KeyId"),
-            list: "Tags",
-            keys: "TagKeys",
-        })
+        .tags(tags_by(TAG_RESOURCE, Spelling::TagPairs, physical("KeyId")))
         .find_by_code()
         .delete(
             "ScheduleKeyDeletion",

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::builder::{call, changed, from, name, physical, same, search, set, text};
-use super::table::{Source, Spelling, State, Tags, Type};
+use super::builder::{TAG_RESOURCE, call, changed, from, name, physical, same, set, tags_by, text};
+use super::table::{Source, Spelling, State, Type};
 use crate::api::{ApiError, ApiResult};
 use crate::cloudformation::template::text_of;
 
@@ -53,23 +53,19 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Lambda::Function", "lambda")
         )
         .on_update(),
     ])
-    .tags(Tags {
-        create: "Tags",
-        spelling: Spelling::Object,
-        set: "TagResource",
-        remove: "UntagResource",
-        resource: text(
+    .tags(tags_by(
+        TAG_RESOURCE,
+        Spelling::Object,
+        text(
             "Resource",
             "arn:aws:lambda:{region}:{account}:function:{physical}",
         ),
-        list: "Tags",
-        keys: "TagKeys",
-    })
-    .find(search(
-        call("GetFunctionConfiguration", &[name("FunctionName")]),
-        "",
-        "/FunctionName",
     ))
+    .found_by(
+        "GetFunctionConfiguration",
+        &[name("FunctionName")],
+        "/FunctionName",
+    )
     .stable(State {
         call: call("GetFunctionConfiguration", &[physical("FunctionName")]),
         states: &[

@@ -18,14 +18,22 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Logs::LogGroup", "logs")
         "Arn",
         Source::Text("arn:aws:logs:{region}:{account}:log-group:{name}:*"),
     )])
-    .settings(&[set(
-        "PutRetentionPolicy",
-        &[
-            physical("logGroupName"),
-            from("retentionInDays", "RetentionInDays"),
-        ],
-    )
-    .clear("DeleteRetentionPolicy", &[physical("logGroupName")])])
+    .settings(&[
+        set(
+            "PutRetentionPolicy",
+            &[
+                physical("logGroupName"),
+                from("retentionInDays", "RetentionInDays"),
+            ],
+        )
+        .clear("DeleteRetentionPolicy", &[physical("logGroupName")]),
+        set(
+            "AssociateKmsKey",
+            &[physical("logGroupName"), from("kmsKeyId", "KmsKeyId")],
+        )
+        .clear("DisassociateKmsKey", &[physical("logGroupName")])
+        .on_update(),
+    ])
     .tags(tags_of_arn(
         Spelling::Object,
         "arn:aws:logs:{region}:{account}:log-group:{name}",

@@ -35,8 +35,8 @@ pub(super) const TYPES: &[Type] = &[
         .find_by_code()
         .hooks(
             &Bucket,
-            "AccessControl BucketEncryption LifecycleConfiguration NotificationConfiguration OwnershipControls \
-             PublicAccessBlockConfiguration Tags VersioningConfiguration",
+            "AccessControl BucketEncryption LifecycleConfiguration LoggingConfiguration NotificationConfiguration \
+             OwnershipControls PublicAccessBlockConfiguration Tags VersioningConfiguration",
         ),
     Type::new("AWS::S3::BucketPolicy", "s3")
         .id(Source::Property("Bucket"))
@@ -47,8 +47,8 @@ pub(super) const TYPES: &[Type] = &[
 struct Bucket;
 struct BucketPolicy;
 
-/// Converts a property to the form of the API.
-type Form = fn(&Value) -> ApiResult<Value>;
+/// Converts a property of the bucket with this name to the form of the API.
+type Form = fn(&Value, &str) -> ApiResult<Value>;
 
 /// The settings of a bucket: the property, the name of the setting, and its form.
 const SETTINGS: &[(&str, &str, Form)] = &[
@@ -63,13 +63,14 @@ const SETTINGS: &[(&str, &str, Form)] = &[
     ("LifecycleConfiguration", "Lifecycle", lifecycle),
     ("Tags", "Tagging", tagging),
     ("NotificationConfiguration", "Notification", notification),
+    ("LoggingConfiguration", "Logging", logging),
 ];
 
-fn as_it_is(value: &Value) -> ApiResult<Value> {
+fn as_it_is(value: &Value, _: &str) -> ApiResult<Value> {
     Ok(value.clone())
 }
 
-fn tagging(value: &Value) -> ApiResult<Value> {
+fn tagging(value: &Value, _: &str) -> ApiResult<Value> {
     Ok(json!({"TagSet": value}))
 }
 
@@ -82,7 +83,7 @@ fn members<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> 
         .flatten()
 }
 
-fn encryption(value: &Value) -> ApiResult<Value> {
+fn encryption(value: &Value, _: &str) -> ApiResult<Value> {
     let rule = |rule: &Value| {
         let mut shown = rule.as_object().cloned().unwrap_or_default();
         if let Some(default) = shown.remove("ServerSideEncryptionByDefault") {
@@ -94,8 +95,26 @@ fn encryption(value: &Value) -> ApiResult<Value> {
     Ok(json!({"Rules": rules.collect::<Vec<_>>()}))
 }
 
+/// Without a destination, the logs go to the bucket itself.
+fn logging(value: &Value, bucket: &str) -> ApiResult<Value> {
+    let mut enabled = Map::from_iter([
+        ("TargetBucket".to_owned(), bucket.into()),
+        ("TargetPrefix".to_owned(), "".into()),
+    ]);
+    for (from, to) in [
+        ("DestinationBucketName", "TargetBucket"),
+        ("LogFilePrefix", "TargetPrefix"),
+        ("TargetObjectKeyFormat", "TargetObjectKeyFormat"),
+    ] {
+        if let Some(value) = value.get(from) {
+            enabled.insert(to.to_owned(), value.clone());
+        }
+    }
+    Ok(json!({"LoggingEnabled": enabled}))
+}
+
 /// Only `EventBridge`: the local cloud's S3 sends its events nowhere else.
-fn notification(value: &Value) -> ApiResult<Value> {
+fn notification(value: &Value, _: &str) -> ApiResult<Value> {
     for name in [
         "LambdaConfigurations",
         "QueueConfigurations",
@@ -115,7 +134,7 @@ fn notification(value: &Value) -> ApiResult<Value> {
     )
 }
 
-fn lifecycle(value: &Value) -> ApiResult<Value> {
+fn lifecycle(value: &Value, _: &str) -> ApiResult<Value> {
     let rules: Vec<Value> = members(value, "Rules")
         .map(rule)
         .collect::<ApiResult<_>>()?;
@@ -210,7 +229,8 @@ fn check_access(target: &Target<'_>) -> ApiResult<()> {
 impl Hooks for Bucket {
     async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
         for (property, _, form) in SETTINGS {
-            target.get(property).map(form).transpose()?;
+            let value = target.get(property);
+            value.map(|value| form(value, target.name)).transpose()?;
         }
         check_access(target)?;
         // In us-east-1 a second CreateBucket of the owner succeeds; CloudFormation does
@@ -234,7 +254,7 @@ impl Hooks for Bucket {
                 continue;
             }
             let value = match target.get(property) {
-                Some(value) => Some(form(value)?),
+                Some(value) => Some(form(value, target.physical)?),
                 // Versioning, once on, can only be suspended.
                 None if *setting == "Versioning" => Some(json!({"Status": "Suspended"})),
                 None => None,
@@ -319,7 +339,7 @@ mod tests {
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
         }]});
         assert_eq!(
-            lifecycle(&value).unwrap(),
+            lifecycle(&value, "").unwrap(),
             json!({"Rules": [{
                 "ID": "r", "Status": "Enabled", "Filter": {"Prefix": "snapshots/"},
                 "Expiration": {"Days": 30},
@@ -330,7 +350,7 @@ mod tests {
         );
         let unknown = json!({"Rules": [{"Status": "Enabled", "ObjectSizeLessThan": "5"}]});
         assert!(
-            lifecycle(&unknown)
+            lifecycle(&unknown, "")
                 .unwrap_err()
                 .message
                 .contains("ObjectSizeLessThan")

@@ -5,10 +5,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, call, changed, document, from, json_text, name, physical, same, search, set, text,
+    argument, call, changed, document, from, json_text, name, physical, same, search, set, tags_by,
+    text,
 };
 use super::hooks::Hooks;
-use super::table::{Argument, Call, Search, Source, Spelling, State, Tags, Type};
+use super::table::{Argument, Call, Source, Spelling, State, Tags, Type};
 use super::target::Target;
 use crate::api::{ApiError, ApiResult};
 
@@ -50,7 +51,7 @@ pub(super) const TYPES: &[Type] = &[
             &[name("CodeRepositoryName"), from("GitConfig", "GitConfig").form(only_secret)],
         )
         .on_update()])
-        .find(described("DescribeCodeRepository", &[name("CodeRepositoryName")], "/CodeRepositoryArn"))
+        .found_by("DescribeCodeRepository", &[name("CodeRepositoryName")], "/CodeRepositoryArn")
         .delete("DeleteCodeRepository", &[name("CodeRepositoryName")]),
     kind("AWS::SageMaker::Model", "ModelName")
         .create(
@@ -62,7 +63,7 @@ pub(super) const TYPES: &[Type] = &[
         )
         .id(Source::Part("/ModelArn"))
         .attributes(&[("ModelArn", Source::Physical), ("ModelName", Source::Name)])
-        .find(described("DescribeModel", &[name("ModelName")], "/ModelArn"))
+        .found_by("DescribeModel", &[name("ModelName")], "/ModelArn")
         .delete("DeleteModel", &[name("ModelName")]),
     kind("AWS::SageMaker::EndpointConfig", "EndpointConfigName")
         .create(
@@ -77,7 +78,7 @@ pub(super) const TYPES: &[Type] = &[
             ("EndpointConfigArn", Source::Physical),
             ("EndpointConfigName", Source::Name),
         ])
-        .find(described("DescribeEndpointConfig", &[name("EndpointConfigName")], "/EndpointConfigArn"))
+        .found_by("DescribeEndpointConfig", &[name("EndpointConfigName")], "/EndpointConfigArn")
         .delete("DeleteEndpointConfig", &[name("EndpointConfigName")]),
     kind("AWS::SageMaker::Endpoint", "EndpointName")
         .create(
@@ -153,11 +154,11 @@ pub(super) const TYPES: &[Type] = &[
         ],
     )
     .on_update()])
-    .find(described(
+    .found_by(
         "DescribeNotebookInstanceLifecycleConfig",
         &[name("NotebookInstanceLifecycleConfigName")],
         "/NotebookInstanceLifecycleConfigArn",
-    ))
+    )
     .delete(
         "DeleteNotebookInstanceLifecycleConfig",
         &[name("NotebookInstanceLifecycleConfigName")],
@@ -186,7 +187,7 @@ pub(super) const TYPES: &[Type] = &[
             resource: text("ResourceArn", "arn:aws:sagemaker:{region}:{account}:pipeline/{physical}"),
             ..TAGS
         })
-        .find(described("DescribePipeline", &[name("PipelineName")], "/PipelineName"))
+        .found_by("DescribePipeline", &[name("PipelineName")], "/PipelineName")
         .delete(
             "DeletePipeline",
             &[physical("PipelineName"), argument("ClientRequestToken", Source::Token)],
@@ -198,24 +199,11 @@ const fn kind(name: &'static str, property: &'static str) -> Type {
     Type::new(name, "sagemaker").named(property, 63).tags(TAGS)
 }
 
-const TAGS: Tags = Tags {
-    create: "Tags",
-    spelling: Spelling::Pairs,
-    set: "AddTags",
-    remove: "DeleteTags",
-    resource: physical("ResourceArn"),
-    list: "Tags",
-    keys: "TagKeys",
-};
-
-/// Finds a resource by its name.
-const fn described(
-    operation: &'static str,
-    arguments: &'static [Argument],
-    id: &'static str,
-) -> Search {
-    search(call(operation, arguments), "", id)
-}
+const TAGS: Tags = tags_by(
+    ["AddTags", "DeleteTags"],
+    Spelling::Pairs,
+    physical("ResourceArn"),
+);
 
 const MODEL_PACKAGE_GROUP: Call = call(
     "DescribeModelPackageGroup",

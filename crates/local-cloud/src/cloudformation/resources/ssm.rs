@@ -1,7 +1,7 @@
 //! The Systems Manager types.
 
-use super::builder::{call, json, name, physical, same, search, set};
-use super::table::{Spelling, Tags, Type};
+use super::builder::{call, json, name, physical, same, set, tags_by};
+use super::table::{Spelling, Type};
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type::new("AWS::SSM::Parameter", "ssm")
@@ -28,21 +28,13 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::SSM::Parameter", "ssm")
         ],
     )
     .on_update()])
-    .tags(Tags {
-        create: "Tags",
-        spelling: Spelling::Pairs,
-        set: "AddTagsToResource",
-        remove: "RemoveTagsFromResource",
-        resource: json(
+    .tags(tags_by(
+        ["AddTagsToResource", "RemoveTagsFromResource"],
+        Spelling::Pairs,
+        json(
             "",
             r#"{"ResourceType": "Parameter", "ResourceId": "{physical}"}"#,
         ),
-        list: "Tags",
-        keys: "TagKeys",
-    })
-    .find(search(
-        call("GetParameter", &[name("Name")]),
-        "",
-        "/Parameter/Name",
     ))
+    .found_by("GetParameter", &[name("Name")], "/Parameter/Name")
     .delete("DeleteParameter", &[physical("Name")])];

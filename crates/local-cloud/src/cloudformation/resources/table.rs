@@ -210,7 +210,8 @@ pub(super) enum Find {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Search {
     pub(super) call: Call,
-    /// Path of the items in the response; `*` is each element of a list. Empty if the response is the item.
+    /// Path of the items in the response; `*` is each element of a list or each member of an object. Empty
+    /// if the response is the item.
     pub(super) items: &'static str,
     /// The id of an item.
     pub(super) id: Source,

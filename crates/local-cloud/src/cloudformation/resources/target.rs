@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::errors::{existing, is_duplicate, is_refused};
+use super::errors::{existing, failed_part, is_duplicate, is_refused};
 use super::table::{
     Argument, Call, Elements, Find, List, Search, Setting, Source, State, Type, When,
 };
@@ -82,9 +82,9 @@ impl<'a> Target<'a> {
                 .map(|(name, value)| (name, as_text(value)))
                 .collect();
         }
-        self.cloud
-            .call(self.kind.service, operation, Value::Object(input))
-            .await
+        let input = Value::Object(input);
+        let answer = self.cloud.call(self.kind.service, operation, input);
+        failed_part(answer.await?)
     }
 
     /// Makes a call; `part` is the value at hand.

@@ -6,14 +6,18 @@ use super::table::{Spelling, Tags};
 use super::tags as tags_of;
 use crate::cloudformation::template::text_of;
 
-/// The items at a path: `*` is each element of a list.
+/// The items at a path: `*` is each element of a list, or the value of each member of an object.
 pub(super) fn items<'a>(answer: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut found = vec![answer];
     for name in path.split('/').filter(|name| !name.is_empty()) {
         found = found
             .into_iter()
             .flat_map(|value| match name {
-                "*" => value.as_array().into_iter().flatten().collect(),
+                "*" => match value {
+                    Value::Array(items) => items.iter().collect(),
+                    Value::Object(members) => members.values().collect(),
+                    _ => Vec::new(),
+                },
                 name => value.get(name).into_iter().collect::<Vec<_>>(),
             })
             .collect();
@@ -106,6 +110,8 @@ mod tests {
             items(&answer, "/set/*/in/*"),
             [&json!(1), &json!(2), &json!(3)]
         );
+        let page = json!({"vpcSet": [1, 2], "nextToken": "t"});
+        assert_eq!(items(&page, "/*/*"), [&json!(1), &json!(2)]);
         assert_eq!(items(&answer, ""), [&answer]);
     }
 }

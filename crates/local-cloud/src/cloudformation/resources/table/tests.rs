@@ -156,7 +156,6 @@ fn changes_without_a_call_are_refused() {
             "AWS::EC2::SecurityGroupEgress Description",
             "AWS::KMS::Key KeySpec",
             "AWS::KMS::Key KeyUsage",
-            "AWS::Logs::LogGroup KmsKeyId",
             "AWS::Logs::LogGroup LogGroupClass",
         ]
     );

@@ -23,6 +23,8 @@ pub(crate) enum Point {
     Created,
     /// After the response is recorded, before the resource's settings are written.
     Recorded,
+    /// Before the call that deletes a stack's resource.
+    Delete,
 }
 
 /// What happens at the point.
@@ -68,6 +70,7 @@ impl Faults {
             "resource-create" => Point::Create,
             "resource-created" => Point::Created,
             "resource-recorded" => Point::Recorded,
+            "resource-delete" => Point::Delete,
             other => bail!("{other} is not a point for faults"),
         };
         match (action, rest.split_once(' ')) {

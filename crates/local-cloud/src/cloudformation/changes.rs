@@ -55,6 +55,11 @@ pub(super) struct Change {
     /// `Properties`, `Tags`; for modifications only.
     pub(super) scope: Vec<String>,
     pub(super) details: Vec<Value>,
+    /// The properties before and after the change, as far as they are known.
+    #[serde(default)]
+    pub(super) before: Option<Map<String, Value>>,
+    #[serde(default)]
+    pub(super) after: Option<Map<String, Value>>,
 }
 
 /// The records of change sets; their keys are `STACK NAME/STACK UUID/UUID`.
@@ -132,6 +137,9 @@ pub(super) fn plan(
                 action: Action::Add,
                 logical: logical.clone(),
                 kind,
+                after: desired(&scope, &after, logical)
+                    .ok()
+                    .map(|(_, properties)| properties),
                 ..Change::default()
             });
             continue;
@@ -166,6 +174,7 @@ pub(super) fn plan(
                 logical: old.logical.clone(),
                 physical: old.physical.clone(),
                 kind: old.kind.clone(),
+                before: Some(old.properties.clone()),
                 ..Change::default()
             });
         }
@@ -228,6 +237,8 @@ fn modify(
         replacement: Some(replacement),
         scope: scopes.into_iter().collect(),
         details,
+        before: Some(old.baseline(properties)),
+        after: Some(properties.clone()),
     }))
 }
 
@@ -276,8 +287,12 @@ fn causes(
     found
 }
 
-/// A change as `DescribeChangeSet` returns it.
-pub(super) fn described(change: &Change) -> Value {
+/// A change as `DescribeChangeSet` returns it. `values` adds the properties before and after it.
+pub(super) fn described(change: &Change, values: bool) -> Value {
+    let context = |properties: &Option<Map<String, Value>>| {
+        let properties = properties.as_ref().filter(|_| values)?;
+        Some(json!({"Properties": properties}).to_string())
+    };
     json!({
         "Type": "Resource",
         "ResourceChange": {
@@ -288,6 +303,8 @@ pub(super) fn described(change: &Change) -> Value {
             "Replacement": change.replacement,
             "Scope": change.scope,
             "Details": change.details,
+            "BeforeContext": context(&change.before),
+            "AfterContext": context(&change.after),
         },
     })
 }

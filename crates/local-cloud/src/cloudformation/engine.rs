@@ -300,6 +300,8 @@ impl Engine {
             name: &resource.name,
             physical,
         };
+        let point = faults::point(&self.cloud, Point::Delete, kind.name).await;
+        point.map_err(|error| error.message)?;
         let deleted = if kind.name == custom::TYPE {
             self.delete_custom(resource, physical).await
         } else {

@@ -299,7 +299,11 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: ChangeSetName) -
         request.stack_name.as_deref(),
     )?;
     let template = Template::parse(&found.deployment.template)?;
-    let all = found.changes.iter().map(changes::described).collect();
+    let all = found
+        .changes
+        .iter()
+        .map(|change| changes::described(change, request.include_property_values))
+        .collect();
     let (shown, next) = page::<Value>(all, request.next_token.as_deref())?;
     Ok(json!({
         "ChangeSetName": found.name,

@@ -405,6 +405,8 @@ pub(super) struct ChangeSetName {
     pub(super) change_set_name: String,
     pub(super) stack_name: Option<String>,
     disable_rollback: Option<Value>,
+    #[serde(default, deserialize_with = "lenient::bool")]
+    pub(super) include_property_values: bool,
     pub(super) next_token: Option<String>,
     client_request_token: Option<String>,
     #[serde(flatten)]

@@ -39,6 +39,8 @@ enum Command {
     Init(commands::init::InitArgs),
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
+    Plan(commands::plan::PlanArgs),
+    Destroy(commands::destroy::DestroyArgs),
     Promote(commands::promote::PromoteArgs),
     Lineage(commands::lineage::LineageArgs),
     Status(commands::status::StatusArgs),
@@ -120,8 +122,16 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
     }
     let ctx = Context::new(config, interrupts);
     let exit = match &cli.command {
-        Command::Init(args) => ctx.output.report(&commands::init::run(&ctx, args).await?),
+        Command::Init(args) => ctx
+            .output
+            .report(&Box::pin(commands::init::run(&ctx, args)).await?),
         Command::Config(command) => ctx.output.report(&commands::config::run(&ctx, command)?),
+        Command::Plan(args) => ctx
+            .output
+            .report(&Box::pin(commands::plan::run(&ctx, args)).await?),
+        Command::Destroy(args) => ctx
+            .output
+            .report(&Box::pin(commands::destroy::run(&ctx, args)).await?),
         Command::Promote(args) => ctx
             .output
             .report(&Box::pin(commands::promote::run(&ctx, args)).await?),

@@ -6,6 +6,7 @@ pub mod config;
 pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
+pub mod destroy;
 pub mod image;
 pub mod init;
 pub mod lineage;
@@ -13,6 +14,7 @@ pub mod lineage;
 pub mod local;
 pub mod models;
 pub mod monitor;
+pub mod plan;
 pub mod promote;
 pub mod runs;
 pub mod status;

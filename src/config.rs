@@ -27,18 +27,17 @@ mod suggestions;
 
 pub use environment::{
     VARIABLES, analyzer_environment, ca_bundle, endpoint_overrides, installer_environment,
-    server_environment,
+    no_proxy, server_environment,
 };
 pub use problem::toml_problem;
 pub use sections::{
-    Branches, Builder, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
-    PipelineSection, Runtime, ValidateSection,
+    ArchitectureSection, Branches, Builder, CodeProvider, CodeSource, DataSection, DeploySection,
+    ImageSection, LocalSection, MonitorSection, NetworkAccess, PipelineSection, Runtime,
+    ValidateSection,
 };
 
 #[cfg(feature = "local")]
 pub use local_host::LOCAL_HOST;
-
-pub use environment::no_proxy;
 
 /// The project file's name.
 pub const FILE: &str = "mlops.toml";
@@ -56,6 +55,9 @@ pub struct ProjectFile {
     pub account: String,
     /// The region it belongs to.
     pub region: String,
+    /// What `mlops init` deploys.
+    #[serde(default)]
+    pub architecture: ArchitectureSection,
     /// The roles of branches.
     #[serde(default)]
     pub branches: Branches,

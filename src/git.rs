@@ -297,6 +297,23 @@ impl Repository {
         Ok(())
     }
 
+    /// Pushes a branch to a remote that does not have it yet; returns whether it was pushed. `helper` is
+    /// used as credential helper, in addition to the configured ones.
+    pub fn seed(&self, remote: &str, branch: &BranchName, helper: Option<&str>) -> Result<bool> {
+        let reference = format!("refs/heads/{branch}");
+        let helper = helper.map(|helper| format!("credential.helper={helper}"));
+        let settings: Vec<&str> = match &helper {
+            Some(helper) => vec!["-c", helper, "-c", "credential.UseHttpPath=true"],
+            None => Vec::new(),
+        };
+        let call = |rest: [&str; 3]| self.run(settings.iter().copied().chain(rest));
+        if !call(["ls-remote", remote, &reference])?.is_empty() {
+            return Ok(false);
+        }
+        call(["push", remote, &format!("{reference}:{reference}")])?;
+        Ok(true)
+    }
+
     fn resolve(&self, revision: &str) -> Result<Option<String>> {
         self.answer([
             "rev-parse",

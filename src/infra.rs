@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
+use mlops_oci::Digest;
 use serde::Serialize;
 
 use crate::aws::Clients;
@@ -13,15 +14,22 @@ use crate::aws::cloudformation::{self as cfn, Change};
 use crate::config::Project;
 
 mod deploy;
+mod events;
+mod outline;
 mod outputs;
+mod part;
+mod preview;
 mod stacks;
+mod statements;
+mod teardown;
 
 pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
-pub use stacks::{
-    PARTS, Part, StackSpec, check_name, data_stack, endpoint_stack, governance_stack,
-    network_stack, registry_stack, validation_stack, workbench_stack,
-};
+pub use part::{PARTS, Part};
+pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};
+pub use stacks::{StackSpec, buckets, check_name, endpoint_stack, initial_stack, validation_stack};
+pub use statements::Permissions;
+pub use teardown::{DeployedStack, delete, deployed_stacks, unprotect};
 
 /// The outcome of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,6 +75,15 @@ pub async fn outputs(
     Ok(cfn::stack(clients, stack_name)
         .await?
         .map(|stack| stack.outputs))
+}
+
+/// Returns the digest of the analyzer's image that the registry stack names, if any.
+pub async fn deployed_analyzer(clients: &Clients, project: &Project) -> Result<Option<Digest>> {
+    let stack = Part::Registry.stack(&project.file.name);
+    match outputs(clients, &stack).await? {
+        Some(outputs) => analyzer_digest(&outputs),
+        None => Ok(None),
+    }
 }
 
 /// Reads what commands need to know about a project's stacks; the error suggests `mlops init` if one

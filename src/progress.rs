@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+mod live;
+
+pub use live::LiveList;
+
 /// A spinner, the elapsed time, and the message, truncated to the line's width.
 const SPINNER: &str = "{spinner} {elapsed_precise} {wide_msg}";
 
@@ -185,6 +189,11 @@ impl Task {
         }
         self.bar.set_message(message.clone());
         self.last = message;
+    }
+
+    /// Adds to the number of bytes or items.
+    pub fn expect_more(&self, amount: u64) {
+        self.bar.inc_length(amount);
     }
 
     /// Advances by `amount` bytes or items.

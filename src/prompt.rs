@@ -17,6 +17,39 @@ impl Prompt {
         Self { yes }
     }
 
+    /// Whether the user can be asked something that has a default.
+    pub fn can_ask(self) -> bool {
+        !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Lets the user choose one of the items; the default if nobody can be asked.
+    pub fn choose(self, question: &str, items: &[&str], default: usize) -> Result<usize> {
+        if !self.can_ask() {
+            return Ok(default);
+        }
+        Ok(dialoguer::Select::new()
+            .with_prompt(question)
+            .items(items)
+            .default(default)
+            .interact()?)
+    }
+
+    /// Asks for a name that can be parsed; `None` if nobody can be asked.
+    pub fn name<T>(self, question: &str, default: Option<T>) -> Result<Option<T>>
+    where
+        T: Clone + ToString + std::str::FromStr,
+        T::Err: ToString,
+    {
+        if !self.can_ask() {
+            return Ok(default);
+        }
+        let mut input = dialoguer::Input::<T>::new().with_prompt(question);
+        if let Some(default) = default {
+            input = input.default(default);
+        }
+        Ok(Some(input.interact_text()?))
+    }
+
     /// Returns whether the user answers yes; an error (exit 2) without a terminal.
     pub fn confirm(self, question: &str) -> Result<bool> {
         if self.yes {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
 
-use crate::config::FILE;
+use crate::config::{CodeProvider, CodeSource, FILE, NetworkAccess};
 
 macro_rules! files {
     ($($path:literal from $source:literal $mode:ident),* $(,)?) => {
@@ -48,12 +48,101 @@ const FILES: &[(&str, &[u8], bool)] = files![
     "tests/test_program.py" from "tests/test_program.py" file,
 ];
 
+/// The files of the repository for exploration: path and text, in which `PROJECT_NAME` is the project.
+const EXPLORATION: [(&str, &str); 4] = [
+    (".gitignore", include_str!("scaffold/eda/gitignore")),
+    (
+        "01-the-data.ipynb",
+        include_str!("scaffold/eda/01-the-data.ipynb"),
+    ),
+    (
+        "02-production.ipynb",
+        include_str!("scaffold/eda/02-production.ipynb"),
+    ),
+    ("README.md", include_str!("scaffold/eda/README.md")),
+];
+
+/// Returns the files of the repository for exploration: path and bytes.
+pub fn exploration(name: &ProjectName, example: bool) -> Vec<(&'static str, Vec<u8>)> {
+    let start: &[(&str, &str)] = if example {
+        &EXPLORATION
+    } else {
+        &[(".gitignore", include_str!("scaffold/eda/gitignore"))]
+    };
+    start
+        .iter()
+        .copied()
+        .map(|(path, text)| {
+            (
+                path,
+                text.replace("PROJECT_NAME", name.as_str()).into_bytes(),
+            )
+        })
+        .collect()
+}
+
+/// A project to write.
+#[derive(Debug, Clone, Copy)]
+pub struct NewProject<'a> {
+    /// Its name.
+    pub name: &'a ProjectName,
+    /// Its account.
+    pub account: &'a str,
+    /// Its region.
+    pub region: &'a str,
+    /// Whether its commands use the local cloud.
+    pub local: bool,
+    /// How its notebooks and jobs reach other networks.
+    pub network: NetworkAccess,
+    /// Where its git repositories are.
+    pub source: CodeSource,
+    /// Their provider, if they are not in CodeCommit.
+    pub provider: Option<CodeProvider>,
+    /// Whether to write the example.
+    pub example: bool,
+}
+
+/// The files of a project without the example, apart from `mlops.toml`.
+const EMPTY: [&str; 2] = [".gitignore", "buildspecs/image.yml"];
+
+/// A file that only the example has.
+const OF_EXAMPLE: &str = "image/program/flights.py";
+
+/// Returns whether the project in this directory started as the example.
+pub fn has_example(root: &Path) -> bool {
+    root.join(OF_EXAMPLE).is_file()
+}
+
 /// Returns `mlops.toml` of a new project.
-fn project_file(name: &ProjectName, account: &str, region: &str, local: bool) -> String {
+fn project_file(new: &NewProject<'_>) -> String {
+    let NewProject {
+        name,
+        account,
+        region,
+        local,
+        network,
+        source,
+        provider,
+        example,
+    } = *new;
     let local = if local {
         "\n\
          # Commands use the local cloud; pass --local=false to use AWS.\n\
          local = true\n"
+    } else {
+        ""
+    };
+    let network = network.as_str();
+    let source = match source {
+        CodeSource::Codecommit => String::new(),
+        CodeSource::Codeconnections => format!(
+            "source = \"codeconnections\"\nprovider = \"{}\"\n",
+            provider.unwrap_or_default().as_str().to_ascii_lowercase()
+        ),
+    };
+    let sample = if example {
+        "# Sent to the endpoint once after each promotion.\n\
+         sample = \"samples/row.csv\"\n"
     } else {
         ""
     };
@@ -66,16 +155,20 @@ fn project_file(name: &ProjectName, account: &str, region: &str, local: bool) ->
          region = \"{region}\"\n\
          {local}\
          \n\
+         [architecture]\n\
+         # How notebooks and jobs reach other networks: nat, endpoints or both.\n\
+         network = \"{network}\"\n\
+         {source}\
+         \n\
          [deploy]\n\
          instance_type = \"ml.m5.large\"\n\
-         # Sent to the endpoint once after each promotion.\n\
-         sample = \"samples/row.csv\"\n"
+         {sample}"
     )
 }
 
 /// Fails (exit 2) if the directory already contains a file of the project.
-pub fn check(directory: &Path) -> Result<()> {
-    let taken: Vec<&str> = paths()
+pub fn check(directory: &Path, example: bool) -> Result<()> {
+    let taken: Vec<&str> = paths(example)
         .filter(|path| directory.join(path).symlink_metadata().is_ok())
         .collect();
     if taken.is_empty() {
@@ -89,30 +182,26 @@ pub fn check(directory: &Path) -> Result<()> {
     .hint("use an empty directory, or move these files away")
 }
 
-/// Returns the files of a project. `mlops.toml` is last: if it exists, so do the others.
-fn paths() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(path, _, _)| *path).chain([FILE])
+/// Returns the files of a project: path, bytes, and whether the file is executable.
+fn files<'a>(example: bool) -> impl Iterator<Item = (&'static str, &'a [u8], bool)> {
+    let files = FILES.iter().copied();
+    files.filter(move |(path, ..)| example || EMPTY.contains(path))
+}
+
+/// Returns the paths of a project's files. `mlops.toml` is last: if it exists, so do the others.
+fn paths(example: bool) -> impl Iterator<Item = &'static str> {
+    files(example).map(|(path, ..)| path).chain([FILE])
 }
 
 /// Writes the project to `directory` and returns the files' paths in it. Never overwrites files.
-/// `local` makes its commands use the local cloud.
-pub fn write(
-    directory: &Path,
-    name: &ProjectName,
-    account: &str,
-    region: &str,
-    local: bool,
-) -> Result<Vec<PathBuf>> {
-    let toml = project_file(name, account, region, local);
-    let files = FILES
-        .iter()
-        .copied()
-        .chain([(FILE, toml.as_bytes(), false)]);
+pub fn write(directory: &Path, new: &NewProject<'_>) -> Result<Vec<PathBuf>> {
+    let toml = project_file(new);
+    let files = files(new.example).chain([(FILE, toml.as_bytes(), false)]);
     for (path, bytes, program) in files {
         write_file(&directory.join(path), bytes, program)
             .with_context(|| format!("cannot write {path}"))?;
     }
-    Ok(paths().map(PathBuf::from).collect())
+    Ok(paths(new.example).map(PathBuf::from).collect())
 }
 
 fn write_file(path: &Path, bytes: &[u8], program: bool) -> Result<()> {
@@ -167,12 +256,63 @@ mod tests {
         assert_eq!(listed, found);
     }
 
+    fn new(name: &ProjectName, example: bool) -> NewProject<'_> {
+        NewProject {
+            name,
+            account: "000000000000",
+            region: "us-east-1",
+            local: true,
+            network: NetworkAccess::Both,
+            source: CodeSource::Codeconnections,
+            provider: Some(CodeProvider::Gitlab),
+            example,
+        }
+    }
+
+    #[test]
+    fn an_empty_project_has_no_example() {
+        let directory = tempfile::tempdir().unwrap();
+        let name: ProjectName = "flights".parse().unwrap();
+        let files = write(directory.path(), &new(&name, false)).unwrap();
+        assert_eq!(files.len(), EMPTY.len() + 1);
+        assert!(!has_example(directory.path()));
+        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        let file: crate::config::ProjectFile = toml::from_str(&text).unwrap();
+        assert_eq!(file.deploy.sample, None);
+        assert_eq!(file.architecture.network, NetworkAccess::Both);
+        assert_eq!(file.architecture.source, CodeSource::Codeconnections);
+        assert_eq!(file.architecture.provider, CodeProvider::Gitlab);
+    }
+
+    #[test]
+    fn notebooks_are_json_without_output_and_name_the_project() {
+        let name: ProjectName = "churn".parse().unwrap();
+        for (path, bytes) in exploration(&name, true) {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(!text.contains("PROJECT_NAME"), "{path}");
+            if Path::new(path)
+                .extension()
+                .is_some_and(|end| end == "ipynb")
+            {
+                let notebook: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(notebook["nbformat"], 4);
+                for cell in notebook["cells"].as_array().unwrap() {
+                    let outputs = cell["outputs"].as_array();
+                    assert!(outputs.is_none_or(Vec::is_empty), "{path}");
+                }
+                assert!(text.contains("PROJECT = \\\"churn\\\""), "{path}");
+            }
+        }
+        assert_eq!(exploration(&name, false).len(), 1);
+    }
+
     #[test]
     fn the_scaffold_is_a_project_and_is_not_written_twice() {
         let directory = tempfile::tempdir().unwrap();
         let name: ProjectName = "flights".parse().unwrap();
-        check(directory.path()).unwrap();
-        let files = write(directory.path(), &name, "000000000000", "us-east-1", true).unwrap();
+        check(directory.path(), true).unwrap();
+        let files = write(directory.path(), &new(&name, true)).unwrap();
+        assert!(has_example(directory.path()));
         assert_eq!(files.len(), FILES.len() + 1);
 
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
@@ -183,13 +323,13 @@ mod tests {
         assert!(directory.path().join(sample).is_file());
         assert!(directory.path().join(file.pipeline.definition).is_file());
 
-        let error = check(directory.path()).unwrap_err();
+        let error = check(directory.path(), true).unwrap_err();
         assert_eq!(
             mlops_core::error::exit(&error),
             mlops_core::error::Exit::Usage
         );
         std::fs::write(directory.path().join(FILE), "mine").unwrap();
-        assert!(write(directory.path(), &name, "1", "x", false).is_err());
+        assert!(write(directory.path(), &new(&name, true)).is_err());
         let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert_eq!(kept, "mine");
     }
@@ -201,7 +341,7 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let name = "flights".parse().unwrap();
-        write(directory.path(), &name, "000000000000", "us-east-1", false).unwrap();
+        write(directory.path(), &new(&name, true)).unwrap();
         let mode = |path: &str| {
             let metadata = std::fs::metadata(directory.path().join(path)).unwrap();
             metadata.permissions().mode() & 0o111

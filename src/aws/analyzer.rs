@@ -38,6 +38,14 @@ pub async fn build(cache: &Path) -> Result<Image> {
     .hint("run this command on Linux: the job's container contains this program")
 }
 
+/// Builds the image of this program if instances can run it.
+pub async fn own(cache: &Path, local: bool) -> Result<Option<Image>> {
+    if cfg!(target_os = "linux") && check_machine(local).is_ok() {
+        return build(cache).await.map(Some);
+    }
+    Ok(None)
+}
+
 /// Fails (exit 2) if an account's instances cannot run this program.
 pub fn check_machine(local: bool) -> Result<()> {
     if cfg!(target_arch = "x86_64") || local {

@@ -13,6 +13,10 @@ use serde::Serialize;
 
 use super::{AwsResultExt, Clients, Expected, Missing};
 
+mod content;
+
+pub use content::{Resource, begin_deletion, resources, template, update_template};
+
 /// The current state of a stack.
 #[derive(Debug, Clone)]
 pub struct Stack {
@@ -39,6 +43,16 @@ pub struct Change {
     pub r#type: String,
     /// Whether the resource is, or may be, replaced.
     pub replaced: bool,
+    /// Whether the replacement depends on values that are known only during the deployment.
+    pub conditional: bool,
+    /// The properties that change.
+    pub properties: Vec<String>,
+    /// The resource before the change, as JSON with the member `Properties`.
+    #[serde(skip)]
+    pub before: Option<String>,
+    /// The resource after the change, as JSON with the member `Properties`.
+    #[serde(skip)]
+    pub after: Option<String>,
 }
 
 /// An event of a stack.
@@ -295,6 +309,7 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
         .cloudformation
         .describe_change_set()
         .change_set_name(id)
+        .include_property_values(true)
         .into_paginator()
         .send();
     let mut found = Vec::new();
@@ -306,7 +321,19 @@ async fn changes(clients: &Clients, id: &str, doing: &str) -> Result<Option<Vec<
             let Some(change) = change.resource_change else {
                 continue;
             };
+            let mut properties: Vec<String> = change
+                .details
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|detail| detail.target?.name)
+                .collect();
+            properties.sort();
+            properties.dedup();
             found.push(Change {
+                properties,
+                conditional: change.replacement == Some(Replacement::Conditional),
+                before: change.before_context,
+                after: change.after_context,
                 action: change
                     .action
                     .map_or_else(String::new, |action| action.as_str().to_owned()),

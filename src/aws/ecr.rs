@@ -252,6 +252,21 @@ fn read(detail: &ImageDetail) -> Result<Option<Described>> {
     }))
 }
 
+/// Returns whether a repository exists.
+pub async fn exists(clients: &Clients, name: &str) -> Result<bool> {
+    let found = clients
+        .ecr
+        .describe_repositories()
+        .repository_names(name)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot look for the repository {name}"),
+            Missing::Repository,
+        )?;
+    Ok(found.is_some())
+}
+
 /// Deletes images by digest, with all their tags. An index must precede its images.
 pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> Result<()> {
     // Maximum number of images per call.

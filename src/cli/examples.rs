@@ -14,6 +14,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mlops init --name flights --region eu-west-1 --profile team"],
     ),
     ("config show", &["mlops config show --region eu-west-1"]),
+    ("plan", &["mlops plan --output json"]),
+    ("destroy", &["mlops destroy --delete-data --yes"]),
     ("promote", &["mlops promote 3 --local --yes"]),
     ("lineage", &["mlops lineage --output json"]),
     ("status", &["mlops status --output json"]),

@@ -9,7 +9,10 @@ use super::examples;
 
 /// Command groups in `mlops --help`. Every visible command belongs to one of them.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["demo", "init", "status", "config"]),
+    (
+        "Start",
+        &["demo", "init", "plan", "status", "config", "destroy"],
+    ),
     ("Data and images", &["data", "validate", "image"]),
     ("Training", &["train", "runs", "models"]),
     ("Production", &["promote", "monitor", "lineage"]),

@@ -125,7 +125,7 @@ mod tests {
         }
         // Visible names are still listed and suggested.
         let message = Cli::read(["mlops", "-o", "json"]).unwrap_err().to_string();
-        assert!(message.contains("init, config, promote"), "{message}");
+        assert!(message.contains("init, config, plan"), "{message}");
         assert!(!message.contains("settings"), "{message}");
         let message = Cli::read(["mlops", "promot"]).unwrap_err().to_string();
         assert!(message.contains("'promote'"), "{message}");

@@ -1,32 +1,35 @@
 //! `mlops init`: deploys the architecture and creates a project.
 
-mod registry;
 mod report;
+mod seed;
+mod stacks;
+mod start;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
 pub use self::report::Initialized;
-use self::report::{Deployed, Started};
+use self::report::{Seeds, Started};
+use self::seed::Seed;
+use crate::aws::function_code::Code;
 use crate::aws::{AwsResultExt, Clients, ecr};
-use crate::config::Project;
+use crate::config::{CodeProvider, CodeSource, NetworkAccess, Project};
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
-use crate::infra::{self, Network, Platform, StackOutcome, StackSpec, Workbench};
-use crate::scaffold;
+use crate::infra::{self, Network, Platform, Workbench};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
 
 /// Create a project and deploy the architecture to the account
 ///
 /// In a new directory, writes a working example project, creates a git repository, and deploys
-/// five CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
-/// versions), governance (a role per actor) and workbench (git repositories, notebook). In an
-/// existing project, updates the stacks and writes no files. Running it again changes nothing. With --local, the new
-/// project remembers the local cloud (`local = true` in mlops.toml), and later commands do not need
-/// --local.
+/// six CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
+/// versions), code (git repositories), governance (a role per actor) and workbench (notebook). In
+/// an existing project, updates the stacks and writes no files. Running it again changes nothing,
+/// and after an interruption it continues. On a terminal, asks for what no flag says. With --local,
+/// the new project remembers the local cloud (`local = true` in mlops.toml), and later commands do
+/// not need --local.
 ///
 /// Example: mlops init --name flights --local
 #[derive(Debug, clap::Args)]
@@ -35,16 +38,32 @@ pub struct InitArgs {
     /// empty
     #[arg(long, value_name = "NAME")]
     name: Option<ProjectName>,
+    /// How notebooks and jobs reach other networks [default: nat]
+    #[arg(long, value_enum, value_name = "ACCESS")]
+    network: Option<NetworkAccess>,
+    /// Where the git repositories are [default: codecommit]
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    source: Option<CodeSource>,
+    /// The provider of the git repositories, with --source codeconnections [default: github]
+    #[arg(long, value_enum, value_name = "PROVIDER")]
+    provider: Option<CodeProvider>,
+    /// Also deploy the function of `mlops validate --on lambda`, with this executable for Linux
+    /// (docs/validation.md); without the flag, the first such validation deploys it with the
+    /// executable that runs the command
+    #[arg(long, value_name = "FILE")]
+    linux_binary: Option<PathBuf>,
+    /// Write no example: only mlops.toml and what every project needs
+    #[arg(long)]
+    empty: bool,
 }
-
-/// Outputs of stacks.
-type Outputs = BTreeMap<String, String>;
 
 /// Creates a project, or updates an existing one.
 pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
+    let binary = args.linux_binary.as_deref();
+    let code = binary.map(|file| Code::read(Some(file))).transpose()?;
     let (project, started) = match ctx.config.find_project()? {
         Some(project) => (existing(ctx, args, project).await?, Started::default()),
-        None => start(ctx, args).await?,
+        None => start::start(ctx, args).await?,
     };
     let clients = ctx.aws_for(&project).await?;
     let _note = ctx.on_interrupt(format!(
@@ -53,42 +72,51 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     ));
 
     let name = &project.file.name;
-    let mut stacks = Vec::new();
-    let mut outputs = deploy(ctx, clients, &infra::data_stack(&project), &mut stacks).await?;
-    let spec = infra::network_stack(&project);
-    let network = Network::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
-    outputs.extend(registry::deploy(ctx, clients, &project, &mut stacks).await?);
-    let spec = infra::governance_stack(&project);
-    outputs.extend(deploy(ctx, clients, &spec, &mut stacks).await?);
+    let (mut deployed, outputs) = stacks::deploy_all(ctx, clients, &project).await?;
+    let network = Network::read(name, &outputs)?;
     let mut platform = Platform::read(name, &outputs)?;
-    let spec = infra::workbench_stack(&project);
-    let mut workbench =
-        Workbench::read(&spec.name, &deploy(ctx, clients, &spec, &mut stacks).await?)?;
+    if let Some(code) = code {
+        deployed.push(stacks::validation(ctx, clients, &project, &platform, code).await?);
+    }
+    let mut workbench = Workbench::read(name, &outputs)?;
     // The address of a local cloud may have changed since the stacks were created.
     let repository = &platform.image_repository;
     platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
-    workbench.image_repository_url = clone_url(clients, name.as_str()).await?;
-    if let Some(repository) = Repository::find(&project.root)? {
-        repository.set_remote(REMOTE, &workbench.image_repository_url)?;
-        if ctx.config.local {
-            let url = &workbench.image_repository_url;
-            repository.set_credential_helper(url, &ctx.config.local_state())?;
+    let mut repositories = Seeds {
+        image: Seed::Empty,
+        exploration: Seed::Empty,
+    };
+    if project.file.architecture.source == CodeSource::Codecommit {
+        let url = clone_url(clients, name.as_str()).await?;
+        repositories.exploration = seed::exploration(clients, &project).await?;
+        if let Some(repository) = Repository::find(&project.root)? {
+            repository.set_remote(REMOTE, &url)?;
+            if ctx.config.local {
+                repository.set_credential_helper(&url, &ctx.config.local_state())?;
+            }
+            repositories.image = seed::image(ctx, &project, &repository)?;
         }
+        workbench.image_repository_url = Some(url);
     }
 
     Ok(Initialized {
         name: project.file.name.clone(),
         account: project.file.account.clone(),
         region: project.file.region.clone(),
-        directory: project.root,
+        directory: project.root.clone(),
         files: started.files,
         commit: started.commit,
-        stacks,
+        stacks: deployed,
         network,
         platform,
         workbench,
+        repositories,
         program: ctx.config.path_of_mlops(),
-        next: ctx.config.first_command("image push"),
+        next: if project.path(&project.file.image.directory).is_dir() {
+            ctx.config.first_command("image push")
+        } else {
+            "write image/ and pipeline.json (docs/contract.md)".to_owned()
+        },
     })
 }
 
@@ -122,86 +150,39 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         );
     }
     infra::check_name(&project.file.name, account, clients.region())?;
+    let architecture = &project.file.architecture;
+    for (flag, wanted, known) in [
+        (
+            "network",
+            args.network.map(NetworkAccess::as_str),
+            architecture.network.as_str(),
+        ),
+        (
+            "source",
+            args.source.map(CodeSource::as_str),
+            architecture.source.as_str(),
+        ),
+        (
+            "provider",
+            args.provider.map(CodeProvider::as_str),
+            architecture.provider.as_str(),
+        ),
+    ] {
+        if let Some(wanted) = wanted
+            && wanted != known
+        {
+            return Err(Failure::usage(format!(
+                "mlops.toml says {flag} = \"{known}\", not \"{wanted}\""
+            )))
+            .hint("change it in the section [architecture], then look at `mlops plan`");
+        }
+    }
     if ctx.config.local && !ctx.config.remembers_local() {
         ctx.progress.say(
             "add `local = true` at the top of mlops.toml to use the local cloud without --local",
         );
     }
     Ok(project)
-}
-
-/// Writes a new project and commits it.
-async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, Started)> {
-    let directory = &ctx.config.directory;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => name_of(directory)?,
-    };
-    scaffold::check(directory)?;
-    let before = Repository::find(directory)?;
-    let clients = ctx.aws().await?;
-    let (account, region) = (clients.account().await?, clients.region());
-    infra::check_name(&name, account, region)?;
-
-    let files = scaffold::write(directory, &name, account, region, ctx.config.local)?;
-    let project = ctx.project()?;
-    let repository = match before {
-        Some(repository) => repository,
-        None => Repository::init(directory, &project.file.branches.develop)?,
-    };
-    let mut commit = None;
-    if repository.head()?.is_none() {
-        repository.begin_branch(&project.file.branches.develop)?;
-        repository.commit(&files, &format!("Start {name}"))?;
-        commit = repository.head()?;
-    }
-    Ok((project, Started { files, commit }))
-}
-
-/// Derives the project's name from an empty directory.
-fn name_of(directory: &Path) -> Result<ProjectName> {
-    const OURS: [&str; 2] = [".git", ".mlops"];
-
-    let foreign = std::fs::read_dir(directory)
-        .with_context(|| format!("cannot read {}", directory.display()))?
-        .flatten()
-        .map(|entry| entry.file_name())
-        .find(|name| !OURS.iter().any(|ours| name == ours));
-    if let Some(foreign) = foreign {
-        return Err(Failure::usage(format!(
-            "{} is not empty: it has {}",
-            directory.display(),
-            foreign.display()
-        )))
-        .hint("use an empty directory, or pass --name to create the project next to these files");
-    }
-    let name = directory
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    name.parse()
-        .map_err(|error| Failure::usage(format!("{error}")))
-        .hint("the project is named after the directory unless you pass --name")
-}
-
-async fn deploy(
-    ctx: &Context,
-    clients: &Clients,
-    spec: &StackSpec,
-    stacks: &mut Vec<Deployed>,
-) -> Result<Outputs> {
-    let StackOutcome {
-        stack,
-        action,
-        changes,
-        outputs,
-    } = infra::deploy(clients, ctx.waiter, &ctx.progress, spec).await?;
-    stacks.push(Deployed {
-        stack,
-        action,
-        changes: changes.len(),
-    });
-    Ok(outputs)
 }
 
 async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {

@@ -29,6 +29,88 @@ impl Default for Branches {
     }
 }
 
+/// `[architecture]`
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchitectureSection {
+    /// How notebooks and jobs reach other networks.
+    pub network: NetworkAccess,
+    /// Where the git repositories are.
+    pub source: CodeSource,
+    /// The provider, if they are not in CodeCommit.
+    pub provider: CodeProvider,
+}
+
+/// A provider of git repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeProvider {
+    /// bitbucket.org
+    Bitbucket,
+    /// github.com
+    #[default]
+    Github,
+    /// gitlab.com
+    Gitlab,
+}
+
+impl CodeProvider {
+    /// Returns AWS's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bitbucket => "Bitbucket",
+            Self::Github => "GitHub",
+            Self::Gitlab => "GitLab",
+        }
+    }
+}
+
+/// How notebooks and jobs reach other networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkAccess {
+    /// The internet, through a NAT gateway ($37 per month)
+    #[default]
+    Nat,
+    /// AWS only, through 14 interface endpoints in two zones (about $204 per month); no package
+    /// index and no other git host can be reached
+    Endpoints,
+    /// AWS through interface endpoints, the internet through a NAT gateway
+    Both,
+}
+
+impl NetworkAccess {
+    /// Returns the name in mlops.toml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Endpoints => "endpoints",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// Where the git repositories are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeSource {
+    /// Two CodeCommit repositories
+    #[default]
+    Codecommit,
+    /// GitHub, GitLab or Bitbucket, through a connection
+    Codeconnections,
+}
+
+impl CodeSource {
+    /// Returns the name in mlops.toml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Codecommit => "codecommit",
+            Self::Codeconnections => "codeconnections",
+        }
+    }
+}
+
 /// `[image]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

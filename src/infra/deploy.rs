@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use aws_sdk_cloudformation::types::{
-    ChangeSetStatus, ExecutionStatus, ResourceStatus, StackStatus,
-};
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus, StackStatus};
 use mlops_core::error::{Hint, hinted};
-use mlops_core::wait::{Poll, Waiter};
+use mlops_core::wait::Waiter;
 
+use super::events::watch;
 use super::{Action, StackOutcome, StackSpec, outputs};
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
@@ -160,7 +159,10 @@ async fn settle(
                     status.as_str()
                 ));
                 let last = newest.map(|event| event.id);
-                watch(clients, waiter, progress, &spec.name, &stack.id, last).await?;
+                watch(
+                    clients, waiter, progress, &spec.name, &stack.id, "waiting", last,
+                )
+                .await?;
             }
             status => {
                 return Err(anyhow!(
@@ -348,7 +350,17 @@ pub async fn execute(
     let stack = cfn::stack(clients, name)
         .await?
         .with_context(|| format!("the stack {name} was deleted"))?;
-    let (stack, failure) = watch(clients, waiter, progress, name, &stack.id, last).await?;
+    let (stack, failure) = watch(
+        clients,
+        waiter,
+        progress,
+        name,
+        &stack.id,
+        "deploying",
+        last,
+    )
+    .await?;
+    let stack = stack.with_context(|| format!("the stack {name} was deleted"))?;
     if !stack.status.is_deployed() {
         let reason = failure
             .or(stack.reason)
@@ -376,72 +388,6 @@ pub async fn execute(
         changes: prepared.changes,
         outputs: stack.outputs,
     }))
-}
-
-/// Shows the events of a stack after the one with the id `last`, until the stack is idle. Returns
-/// its final state and the first failure.
-async fn watch(
-    clients: &Clients,
-    waiter: Waiter,
-    progress: &Progress,
-    name: &str,
-    id: &str,
-    mut last: Option<String>,
-) -> Result<(cfn::Stack, Option<String>)> {
-    let mut task = progress.spinner(format!("{name}: deploying"));
-    let mut failure: Option<String> = None;
-    let seen = std::sync::Mutex::new((&mut last, &mut failure, &mut task));
-    let stack = waiter
-        .until(
-            &format!("the stack {name}"),
-            |_| {},
-            || async {
-                // The status first, so that its final event is among the events read afterwards.
-                let stack = cfn::stack(clients, id)
-                    .await?
-                    .with_context(|| format!("the stack {name} was deleted"))?;
-                let after = seen.lock().ok().and_then(|seen| seen.0.clone());
-                let events = cfn::events(clients, id, after.as_deref()).await?;
-                if let Ok(mut seen) = seen.lock() {
-                    for event in events {
-                        seen.2.detail(format!(
-                            "{name}: {} {} {}",
-                            event.r#type,
-                            event.resource,
-                            event.status.as_str()
-                        ));
-                        if is_failure(&event) {
-                            let failed = format!(
-                                "{} ({}): {}",
-                                event.resource,
-                                event.r#type,
-                                event.reason.as_deref().unwrap_or("no reason given")
-                            );
-                            progress.say(format!("{name}: {failed}"));
-                            seen.1.get_or_insert(failed);
-                        }
-                        *seen.0 = Some(event.id);
-                    }
-                }
-                if stack.status.is_in_progress() {
-                    return Ok(Poll::Pending(stack.status.as_str().to_owned()));
-                }
-                Ok(Poll::Ready(stack))
-            },
-        )
-        .await?;
-    Ok((stack, failure))
-}
-
-/// Returns true for the event that caused the failure, not for resources cancelled because of it.
-fn is_failure(event: &cfn::Event) -> bool {
-    matches!(
-        event.status,
-        ResourceStatus::CreateFailed | ResourceStatus::UpdateFailed | ResourceStatus::DeleteFailed
-    ) && !event
-        .reason
-        .as_deref()
-        .is_some_and(|reason| reason.contains("cancelled"))
 }
 
 /// The outcome of a deployment without changes.

@@ -8,7 +8,7 @@ use mlops_core::names::ProjectName;
 use mlops_oci::Digest;
 use serde::{Serialize, Serializer};
 
-use super::Part;
+use super::part::Part;
 
 /// What commands need to know about the stacks data, registry and governance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,13 +54,15 @@ pub struct Network {
     pub security_group: String,
 }
 
-/// Outputs of the workbench stack.
+/// Outputs of the stacks code and workbench.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Workbench {
-    /// The repository with image, pipeline and settings.
-    pub image_repository_url: String,
-    /// The repository with exploratory notebooks.
-    pub eda_repository_url: String,
+    /// The repository with image, pipeline and settings; none with a connection.
+    pub image_repository_url: Option<String>,
+    /// The repository with exploratory notebooks; none with a connection.
+    pub eda_repository_url: Option<String>,
+    /// ARN of the connection to the provider of the repositories.
+    pub connection: Option<String>,
     /// The notebook instance.
     pub notebook: String,
 }
@@ -115,8 +117,9 @@ impl Platform {
 
 impl Network {
     /// Reads the outputs of the network stack.
-    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
-        let output = |name| output(stack, outputs, name);
+    pub fn read(project: &ProjectName, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let place = format!("{project} (network)");
+        let output = |name| output(&place, outputs, name);
         Ok(Self {
             vpc: output("VpcId")?,
             private_subnets: output("PrivateSubnetIds")?
@@ -129,12 +132,14 @@ impl Network {
 }
 
 impl Workbench {
-    /// Reads the outputs of the workbench stack.
-    pub fn read(stack: &str, outputs: &BTreeMap<String, String>) -> Result<Self> {
-        let output = |name| output(stack, outputs, name);
+    /// Reads the outputs of its two stacks, which have different names.
+    pub fn read(project: &ProjectName, outputs: &BTreeMap<String, String>) -> Result<Self> {
+        let place = format!("{project} (code, workbench)");
+        let output = |name| output(&place, outputs, name);
         Ok(Self {
-            image_repository_url: output("ImageRepositoryCloneUrl")?,
-            eda_repository_url: output("EdaRepositoryCloneUrl")?,
+            image_repository_url: outputs.get("ImageRepositoryCloneUrl").cloned(),
+            eda_repository_url: outputs.get("EdaRepositoryCloneUrl").cloned(),
+            connection: outputs.get("ConnectionArn").cloned(),
             notebook: output("NotebookName")?,
         })
     }

@@ -5,11 +5,12 @@ use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
 use mlops_core::s3::S3Uri;
 use mlops_oci::Digest;
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Platform;
+use super::outline;
 use super::outputs::NO_ANALYZER;
+use super::part::Part;
 use crate::config::Project;
 
 /// The key and the buckets.
@@ -18,70 +19,16 @@ const DATA: &str = include_str!("templates/data.yaml");
 const NETWORK: &str = include_str!("templates/network.yaml");
 /// Image repository and model packages.
 const REGISTRY: &str = include_str!("templates/registry.yaml");
+/// Git repositories.
+const CODE: &str = include_str!("templates/code.yaml");
 /// The roles.
 const GOVERNANCE: &str = include_str!("templates/governance.yaml");
-/// Git repositories and the notebook.
+/// The notebook.
 const WORKBENCH: &str = include_str!("templates/workbench.yaml");
 /// The function for `validate --on lambda`.
 const VALIDATION: &str = include_str!("templates/validation.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
-
-/// A part of the architecture: one stack with one life cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// The key and the buckets.
-    Data,
-    /// The VPC.
-    Network,
-    /// Images and model packages.
-    Registry,
-    /// The roles.
-    Governance,
-    /// Git repositories and the notebook.
-    Workbench,
-    /// The validation function, deployed by `validate --on lambda`.
-    Validation,
-    /// The endpoint, deployed by `promote`.
-    Endpoint,
-}
-
-/// Every part, in the order in which they are deployed; each needs only earlier ones.
-pub const PARTS: [Part; 7] = [
-    Part::Data,
-    Part::Network,
-    Part::Registry,
-    Part::Governance,
-    Part::Workbench,
-    Part::Validation,
-    Part::Endpoint,
-];
-
-impl Part {
-    /// The part's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Network => "network",
-            Self::Registry => "registry",
-            Self::Governance => "governance",
-            Self::Workbench => "workbench",
-            Self::Validation => "validation",
-            Self::Endpoint => "endpoint",
-        }
-    }
-
-    /// The name of its stack in a project.
-    pub fn stack(self, project: &ProjectName) -> String {
-        format!("{project}-{}", self.as_str())
-    }
-
-    /// Whether `mlops init` deploys it; other commands deploy the rest when they need it.
-    pub fn is_deployed_by_init(self) -> bool {
-        !matches!(self, Self::Validation | Self::Endpoint)
-    }
-}
 
 /// Maximum length of a bucket's name in characters.
 const LONGEST_BUCKET: usize = 63;
@@ -105,6 +52,11 @@ pub struct StackSpec {
 }
 
 impl StackSpec {
+    /// The parts whose stacks must exist before this one.
+    pub fn imports(&self) -> impl Iterator<Item = Part> {
+        outline::imports(self.template).map(|(part, _)| part)
+    }
+
     /// Returns the hash of what is to be deployed, in 16 hexadecimal digits: equal for the same
     /// template, parameters and capabilities.
     pub fn hash(&self) -> String {
@@ -158,39 +110,61 @@ fn project_name(project: &Project) -> (&'static str, String) {
     ("ProjectName", project.file.name.to_string())
 }
 
-/// The stack of the key and the buckets.
-pub fn data_stack(project: &Project) -> StackSpec {
-    StackSpec::new(project, Part::Data, DATA, vec![project_name(project)])
-}
-
-/// The network stack.
-pub fn network_stack(project: &Project) -> StackSpec {
-    StackSpec::new(project, Part::Network, NETWORK, vec![project_name(project)])
-}
-
-/// The stack of images and model packages, with the digest of the analyzer's image, if any.
-pub fn registry_stack(project: &Project, analyzer: Option<Digest>) -> StackSpec {
+/// Returns a stack that `mlops init` deploys, with the digest of the analyzer's image, if any.
+///
+/// # Panics
+/// Another command deploys the part.
+pub fn initial_stack(project: &Project, part: Part, analyzer: Option<Digest>) -> StackSpec {
     let branches = &project.file.branches;
-    let parameters = vec![
-        project_name(project),
-        ("DevelopBranch", tag_of(branches.develop.as_str())),
-        ("ProductionBranch", tag_of(branches.production.as_str())),
-        (
-            "AnalyzerDigest",
-            analyzer.map_or_else(|| NO_ANALYZER.to_owned(), |digest| digest.to_string()),
-        ),
-    ];
-    StackSpec::new(project, Part::Registry, REGISTRY, parameters)
+    let mut parameters = vec![project_name(project)];
+    let template = match part {
+        Part::Data => DATA,
+        Part::Network => {
+            let access = project.file.architecture.network.as_str();
+            parameters.push(("Access", access.to_owned()));
+            NETWORK
+        }
+        Part::Registry => {
+            let digest =
+                analyzer.map_or_else(|| NO_ANALYZER.to_owned(), |digest| digest.to_string());
+            parameters.extend([
+                ("DevelopBranch", tag_of(branches.develop.as_str())),
+                ("ProductionBranch", tag_of(branches.production.as_str())),
+                ("AnalyzerDigest", digest),
+            ]);
+            REGISTRY
+        }
+        Part::Code => {
+            let architecture = &project.file.architecture;
+            parameters.extend([
+                ("Source", architecture.source.as_str().to_owned()),
+                ("Provider", architecture.provider.as_str().to_owned()),
+            ]);
+            CODE
+        }
+        Part::Governance => {
+            parameters.push(("ProductionBranch", branches.production.to_string()));
+            GOVERNANCE
+        }
+        Part::Workbench => {
+            let source = project.file.architecture.source.as_str();
+            parameters.push(("Source", source.to_owned()));
+            WORKBENCH
+        }
+        Part::Validation | Part::Endpoint => panic!("`mlops init` does not deploy {part:?}"),
+    };
+    let mut spec = StackSpec::new(project, part, template, parameters);
+    if part == Part::Governance {
+        spec.capabilities = &["CAPABILITY_NAMED_IAM"];
+    }
+    spec
 }
 
-/// The stack of the roles.
-pub fn governance_stack(project: &Project) -> StackSpec {
-    let production = project.file.branches.production.to_string();
-    let parameters = vec![project_name(project), ("ProductionBranch", production)];
-    StackSpec {
-        capabilities: &["CAPABILITY_NAMED_IAM"],
-        ..StackSpec::new(project, Part::Governance, GOVERNANCE, parameters)
-    }
+/// Returns the names of the project's buckets.
+pub fn buckets(project: &Project) -> [String; 4] {
+    let file = &project.file;
+    ["data", "artifacts", "capture", "logs"]
+        .map(|part| format!("{}-{part}-{}-{}", file.name, file.account, file.region))
 }
 
 /// Returns a branch as an image tag: characters that tags do not allow become `-`.
@@ -205,16 +179,6 @@ fn tag_of(branch: &str) -> String {
             }
         })
         .collect()
-}
-
-/// The workbench stack.
-pub fn workbench_stack(project: &Project) -> StackSpec {
-    StackSpec::new(
-        project,
-        Part::Workbench,
-        WORKBENCH,
-        vec![project_name(project)],
-    )
 }
 
 /// The stack of the endpoint that serves one model package version.
@@ -275,10 +239,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::infra::{Network, Workbench};
+    use crate::infra::{Network, PARTS, Workbench};
 
-    const TEMPLATES: [&str; 7] = [
-        DATA, NETWORK, REGISTRY, GOVERNANCE, WORKBENCH, VALIDATION, ENDPOINT,
+    const TEMPLATES: [&str; 8] = [
+        DATA, NETWORK, REGISTRY, CODE, GOVERNANCE, WORKBENCH, VALIDATION, ENDPOINT,
     ];
 
     /// Parses `section → entry → lines` of a template that is indented by two.
@@ -325,7 +289,7 @@ mod tests {
     #[test]
     fn templates_declare_all_parameters_and_outputs_that_the_code_uses() {
         let project = project();
-        Network::read("network", &declared(NETWORK)).unwrap();
+        Network::read(&project.file.name, &declared(NETWORK)).unwrap();
         let mut outputs = declared(REGISTRY);
         let analyzer = outputs.insert("AnalyzerDigest".to_owned(), "none".to_owned());
         assert!(analyzer.is_some(), "the template declares it");
@@ -339,7 +303,9 @@ mod tests {
             }
         }
         let platform = Platform::read(&project.file.name, &outputs).unwrap();
-        Workbench::read("workbench", &declared(WORKBENCH)).unwrap();
+        let mut workbench = declared(WORKBENCH);
+        workbench.extend(declared(CODE));
+        Workbench::read(&project.file.name, &workbench).unwrap();
         for name in [
             "EndpointName",
             "EndpointConfigName",
@@ -348,15 +314,14 @@ mod tests {
         ] {
             assert!(declared(ENDPOINT).contains_key(name), "{name}");
         }
-        for spec in [
-            data_stack(&project),
-            network_stack(&project),
-            registry_stack(&project, None),
-            governance_stack(&project),
-            workbench_stack(&project),
-            endpoint_stack(&project, &platform, "arn"),
-            validation_stack(&project, &platform, "key", "x86_64"),
-        ] {
+        let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
+        for spec in initial
+            .map(|part| initial_stack(&project, part, None))
+            .chain([
+                endpoint_stack(&project, &platform, "arn"),
+                validation_stack(&project, &platform, "key", "x86_64"),
+            ])
+        {
             let outline = outline(spec.template);
             let parameters = &outline["Parameters"];
             for (name, value) in &spec.parameters {
@@ -374,18 +339,35 @@ mod tests {
     #[test]
     fn a_part_imports_from_earlier_parts_only() {
         for (number, (part, template)) in PARTS.iter().zip(TEMPLATES).enumerate() {
-            for line in template.lines() {
-                let Some((_, rest)) = line.split_once("Fn::Sub: \"${ProjectName}-") else {
-                    continue;
-                };
-                let (from, output) = rest.split_once('-').unwrap();
-                let output = output.split('"').next().unwrap();
-                let from = PARTS.iter().position(|part| part.as_str() == from);
-                let from = from.unwrap_or_else(|| panic!("{part:?}: {line}"));
-                assert!(from < number, "{part:?}: {line}");
-                assert!(declared(TEMPLATES[from]).contains_key(output), "{line}");
+            for (from, output) in outline::imports(template) {
+                let from = PARTS.iter().position(|part| *part == from).unwrap();
+                assert!(from < number, "{part:?}: {output}");
+                assert!(declared(TEMPLATES[from]).contains_key(output), "{output}");
                 let export = format!("Name: !Sub \"${{AWS::StackName}}-{output}\"");
-                assert!(TEMPLATES[from].contains(&export), "{line}");
+                assert!(TEMPLATES[from].contains(&export), "{output}");
+            }
+            assert_eq!(
+                outline::imports(template).count(),
+                template.matches("!ImportValue").count(),
+                "{part:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_template_has_the_expected_form() {
+        for template in TEMPLATES {
+            let found = outline::resources(template);
+            let names: Vec<&str> = found.iter().map(|resource| resource.name).collect();
+            let mut sorted = names.clone();
+            sorted.sort_unstable();
+            let outline = outline(template);
+            assert_eq!(
+                sorted,
+                outline["Resources"].keys().copied().collect::<Vec<_>>()
+            );
+            for resource in found {
+                assert!(resource.kind.starts_with("AWS::"), "{}", resource.name);
             }
         }
     }
@@ -400,7 +382,7 @@ mod tests {
             "AWS::SageMaker::ModelPackageGroup",
         ];
         let mut found = 0;
-        for template in TEMPLATES {
+        for (part, template) in PARTS.into_iter().zip(TEMPLATES) {
             for (name, lines) in &outline(template)["Resources"] {
                 let holds = lines.iter().any(|line| {
                     line.strip_prefix("Type: ")
@@ -408,6 +390,7 @@ mod tests {
                 });
                 if holds {
                     found += 1;
+                    assert!(part.holds_data(), "{name}");
                     assert!(
                         lines.contains(&"DeletionPolicy: RetainExceptOnCreate"),
                         "{name}"

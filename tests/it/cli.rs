@@ -25,7 +25,7 @@ fn an_unknown_key_in_the_project_is_named() {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\ncolour = 1\n",
     );
     sandbox.mlops(["config", "show"]).code(2).stdout("").stderr(str![[r#"
-error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
+error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `architecture`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
 hint: see docs/config.md for all keys
 
 "#]]);
@@ -151,11 +151,7 @@ fn hidden_commands_are_not_in_messages() {
         }
     }
     let run = sandbox.mlops(["-o", "json"]).code(2);
-    assert!(
-        run.stderr.contains("init, config, promote"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("init, config, plan"), "{}", run.stderr);
 }
 
 /// A repository can make mlops.toml a link to any of the user's files.

@@ -20,6 +20,7 @@ fn init_in_a_new_directory_is_idempotent() {
             "flights-data created",
             "flights-network created",
             "flights-registry created",
+            "flights-code created",
             "flights-governance created",
             "flights-workbench created"
         ]
@@ -60,6 +61,7 @@ fn init_in_a_new_directory_is_idempotent() {
             "flights-data unchanged",
             "flights-network unchanged",
             "flights-registry unchanged",
+            "flights-code unchanged",
             "flights-governance unchanged",
             "flights-workbench unchanged"
         ]
@@ -107,4 +109,81 @@ fn an_invalid_name_or_account_is_rejected_early() {
     );
     let refused = sandbox.mlops(["--local", "init", "--name", "other"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}
+
+#[test]
+fn a_connection_takes_the_place_of_the_repositories() {
+    let sandbox = Sandbox::new();
+    let init = [
+        "--local",
+        "init",
+        "--name",
+        "flights",
+        "--empty",
+        "--source",
+        "codeconnections",
+        "--provider",
+        "gitlab",
+    ];
+    let first = sandbox.mlops(init).success();
+    for line in [
+        "connection         arn:aws:codeconnections:us-east-1:000000000000:connection/",
+        "A new connection is PENDING until somebody authorizes it",
+        "Wrote 3 files",
+        "Next: write image/ and pipeline.json",
+    ] {
+        assert!(first.stdout.contains(line), "{line}: {}", first.stdout);
+    }
+    let remotes = sandbox.program("", "git", &["remote"]).success();
+    assert_eq!(remotes.stdout, "");
+    let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    assert!(toml.contains("provider = \"gitlab\""), "{toml}");
+
+    let refused = sandbox.mlops(["init", "--source", "codecommit"]).code(2);
+    assert!(
+        refused
+            .stderr
+            .contains("mlops.toml says source = \"codeconnections\""),
+        "{}",
+        refused.stderr
+    );
+    let _ = sandbox.mlops(["plan"]).success();
+}
+
+#[test]
+fn network_access_can_be_chosen_and_changed() {
+    let sandbox = Sandbox::new();
+    let init = [
+        "--local",
+        "init",
+        "--name",
+        "flights",
+        "--network",
+        "endpoints",
+    ];
+    let first = sandbox.mlops(init).success();
+    assert!(!first.stdout.contains("up to date"), "{}", first.stdout);
+    let again = sandbox.mlops(["init"]).success();
+    assert!(
+        again
+            .stdout
+            .contains("Everything is up to date; nothing was changed."),
+        "{}",
+        again.stdout
+    );
+
+    let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    let changed = toml.replace("network = \"endpoints\"", "network = \"nat\"");
+    assert_ne!(changed, toml);
+    sandbox.write("mlops.toml", changed);
+    let plan = sandbox.mlops(["plan"]).code(3);
+    for line in [
+        "  + NatGateway                   EC2::NatGateway",
+        "  - SageMakerApiEndpoint         EC2::VPCEndpoint, removed",
+        "      lost: connections that are open through it",
+    ] {
+        assert!(plan.stdout.contains(line), "{line}: {}", plan.stdout);
+    }
+    let _ = sandbox.mlops(["init"]).success();
+    let _ = sandbox.mlops(["plan"]).success();
 }

@@ -98,3 +98,59 @@ fn issue_8_2_5_an_init_whose_client_was_killed_is_completed_by_the_next() {
         }
     }
 }
+
+/// `mlops destroy --delete-data` with output that nobody reads.
+fn destroy(sandbox: &Sandbox) -> Command {
+    let mut command = sandbox.command("");
+    command
+        .args(["destroy", "--delete-data", "--yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn an_interrupted_destroy_is_completed_by_the_next() {
+    let sandbox = Sandbox::new();
+    let _ = sandbox
+        .mlops(["--local", "init", "--name", "small", "--yes"])
+        .success();
+    let _ = sandbox.mlops(["local", "stop"]).success();
+    // The server dies while it deletes the roles, and again while it deletes the buckets.
+    for kind in ["AWS::IAM::Role", "AWS::S3::Bucket"] {
+        let fault = format!("kill resource-delete {kind}");
+        let mut command = destroy(&sandbox);
+        let ended = command.env("MLOPS_LOCAL_FAULT", fault).status().unwrap();
+        assert!(!ended.success(), "the server did not die at {kind}");
+    }
+    // The client dies while the server deletes the key.
+    let held = sandbox.home().join("held");
+    let fault = format!("hold resource-delete AWS::KMS::Key {}", held.display());
+    let mut command = destroy(&sandbox);
+    let mut child = command.env("MLOPS_LOCAL_FAULT", fault).spawn().unwrap();
+    let start = Instant::now();
+    while !held.exists() {
+        assert!(start.elapsed() < LIMIT, "the key was not deleted");
+        assert_eq!(child.try_wait().unwrap(), None, "destroy has ended");
+        pause();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut next = destroy(&sandbox).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    for line in BufReader::new(next.stderr.take().unwrap()).lines() {
+        told += &(line.unwrap() + "\n");
+        if told.contains("small-data: waiting (DELETE_IN_PROGRESS)") && held.exists() {
+            std::fs::remove_file(&held).unwrap();
+        }
+    }
+    assert_eq!(next.wait().unwrap().code(), Some(0), "{told}");
+    assert!(!held.exists(), "it did not wait: {told}");
+    let again = sandbox.mlops(["destroy", "--delete-data"]).success();
+    assert!(
+        again.stdout.contains("Nothing of small"),
+        "{}",
+        again.stdout
+    );
+}

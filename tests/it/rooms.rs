@@ -77,7 +77,7 @@ fn clients_are_created_in_one_place() {
 
 #[test]
 fn library_crates_keep_their_boundaries() {
-    only_in(r"indicatif::", &["progress.rs"]);
+    only_in(r"indicatif::", &["progress.rs", "progress/"]);
     only_in(r"dialoguer::", &["prompt.rs"]);
     only_in(
         r"\blocal_cloud::",

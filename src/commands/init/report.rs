@@ -7,6 +7,7 @@ use mlops_core::names::ProjectName;
 use mlops_core::text::table;
 use serde::Serialize;
 
+use super::seed::Seed;
 use crate::infra::{Action, Network, Platform, Workbench};
 use crate::output::Report;
 
@@ -25,6 +26,8 @@ pub struct Initialized {
     pub(super) network: Network,
     pub(super) platform: Platform,
     pub(super) workbench: Workbench,
+    /// The first commits of the git repositories.
+    pub(super) repositories: Seeds,
     /// The path of this program, if `mlops` is not on PATH.
     pub(super) program: Option<PathBuf>,
     #[serde(skip)]
@@ -36,6 +39,13 @@ pub(super) struct Deployed {
     pub(super) stack: String,
     pub(super) action: Action,
     pub(super) changes: usize,
+}
+
+/// What the two repositories got.
+#[derive(Debug, Serialize)]
+pub(super) struct Seeds {
+    pub(super) image: Seed,
+    pub(super) exploration: Seed,
 }
 
 impl Report for Initialized {}
@@ -63,15 +73,26 @@ impl fmt::Display for Initialized {
                 &format!("{}, {subnets} private subnets", self.network.vpc),
             ),
             row("notebook", &self.workbench.notebook),
-            row("git", &self.workbench.image_repository_url),
-            row("git, notebooks", &self.workbench.eda_repository_url),
         ];
+        let optional = [
+            ("git", &self.workbench.image_repository_url),
+            ("git, notebooks", &self.workbench.eda_repository_url),
+            ("connection", &self.workbench.connection),
+        ];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(what, name)| Some(row(what, name.as_ref()?)));
+        let rows = rows.into_iter().chain(optional);
         writeln!(f, "{}", table(&["WHAT", "NAME"], rows))?;
         let stacks = self
             .stacks
             .iter()
             .map(|stack| vec![stack.stack.clone(), stack.action.as_str().to_owned()]);
         writeln!(f, "{}", table(&["STACK", "NOW"], stacks))?;
+        let mut actions = self.stacks.iter().map(|stack| stack.action);
+        if self.files.is_empty() && actions.all(|action| action == Action::Unchanged) {
+            writeln!(f, "Everything is up to date; nothing was changed.")?;
+        }
         if !self.files.is_empty() {
             match &self.commit {
                 Some(commit) => writeln!(
@@ -86,6 +107,16 @@ impl fmt::Display for Initialized {
                     self.files.len()
                 )?,
             }
+        }
+        if self.workbench.connection.is_some() {
+            writeln!(
+                f,
+                "A new connection is PENDING until somebody authorizes it at the provider. Open\n\
+                 https://console.aws.amazon.com/codesuite/settings/connections?region={}\n\
+                 select {} and choose \"Update pending connection\".\n\
+                 Nothing waits for it; until then, builds cannot read the repositories.",
+                self.region, self.name
+            )?;
         }
         if let Some(program) = &self.program {
             writeln!(

@@ -13,7 +13,7 @@ mod lambda;
 mod processing;
 pub(super) mod spark;
 
-pub use lambda::binary;
+pub use crate::aws::function_code::binary;
 
 /// Options that apply to a single target.
 #[derive(Debug, clap::Args)]

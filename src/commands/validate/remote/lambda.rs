@@ -6,6 +6,7 @@ use mlops_core::error::{Exit, Failure, Hint, hinted};
 use serde_json::json;
 
 use super::exchange::{Exchange, Local};
+use crate::aws::function_code::Code;
 use crate::aws::lambda::{Invoked, invoke};
 use crate::aws::s3::S3Object;
 use crate::commands::validate::location::DataLocation;
@@ -13,11 +14,6 @@ use crate::commands::validate::{ValidateArgs, Validation};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, Platform};
-
-pub mod binary;
-mod code;
-
-use code::Code;
 
 /// The part of the artifact bucket that the function's role may read (templates/governance.yaml).
 const READABLE: &str = "validations/";

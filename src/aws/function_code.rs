@@ -8,22 +8,26 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
-use super::binary::{self, Architecture};
-use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Clients, Missing};
+use super::s3::{self, S3Uri};
+use super::{AwsResultExt, Clients, Missing};
+
+pub mod binary;
+
+use binary::Architecture;
 
 /// An executable that Lambda can run.
 #[derive(Debug)]
-pub(super) struct Code {
+pub struct Code {
     bytes: Vec<u8>,
-    pub(super) architecture: Architecture,
+    /// Its architecture.
+    pub architecture: Architecture,
     /// The zip's key in the artifact bucket; it contains the executable's SHA-256.
-    pub(super) key: String,
+    pub key: String,
 }
 
 impl Code {
     /// Reads an executable (without `file`, this one) and checks that Lambda can run it.
-    pub(super) fn read(file: Option<&Path>) -> Result<Self> {
+    pub fn read(file: Option<&Path>) -> Result<Self> {
         let name = file.map_or("this executable".to_owned(), |file| {
             file.display().to_string()
         });
@@ -44,7 +48,7 @@ impl Code {
     }
 
     /// Uploads the zip to the bucket unless it exists.
-    pub(super) async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
+    pub async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
         let object = S3Uri::new(bucket, self.key);
         let answered = clients
             .s3

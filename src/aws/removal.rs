@@ -1,0 +1,286 @@
+//! Removes what stacks cannot remove by themselves: the content of buckets and repositories, model
+//! versions, the pipeline, log groups. Every call ignores what is already gone, so that an interrupted
+//! removal can be repeated.
+
+use anyhow::{Context as _, Result, bail};
+use aws_sdk_ecr::types::ImageIdentifier;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use futures::{StreamExt as _, TryStreamExt as _};
+use mlops_core::wait::{Poll, Waiter};
+
+use super::sagemaker::{models, runs};
+use super::{AwsResultExt, Clients, Missing};
+
+/// Deletions of S3 objects in flight, each of at most 1,000 versions.
+const IN_FLIGHT: usize = 4;
+
+/// Deletes every version, delete marker and unfinished upload of a bucket; `progress` receives the number
+/// of entries found and the number of entries removed. Ignores a missing bucket.
+pub async fn empty_bucket(
+    clients: &Clients,
+    bucket: &str,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<u64> {
+    let doing = || format!("cannot empty the bucket {bucket}");
+    let mut removed = 0;
+    // Deleting while listing can skip entries: the listing starts again until it is empty.
+    loop {
+        let page = clients
+            .s3
+            .list_object_versions()
+            .bucket(bucket)
+            .send()
+            .await
+            .aws_if_found(doing(), Missing::Bucket)?;
+        let Some(page) = page else { return Ok(removed) };
+        let versions = page
+            .versions()
+            .iter()
+            .map(|version| (version.key(), version.version_id()));
+        let markers = page
+            .delete_markers()
+            .iter()
+            .map(|marker| (marker.key(), marker.version_id()));
+        let entries: Vec<ObjectIdentifier> = versions
+            .chain(markers)
+            .filter_map(|(key, id)| {
+                ObjectIdentifier::builder()
+                    .key(key?)
+                    .set_version_id(id.map(str::to_owned))
+                    .build()
+                    .ok()
+            })
+            .collect();
+        if entries.is_empty() {
+            break;
+        }
+        let count = entries.len() as u64;
+        progress(count, 0);
+        delete(clients, bucket, entries).await?;
+        progress(0, count);
+        removed += count;
+    }
+    abort_uploads(clients, bucket).await?;
+    Ok(removed)
+}
+
+async fn delete(clients: &Clients, bucket: &str, entries: Vec<ObjectIdentifier>) -> Result<()> {
+    let doing = format!("cannot delete objects of the bucket {bucket}");
+    let chunks: Vec<Vec<ObjectIdentifier>> = entries.chunks(250).map(<[_]>::to_vec).collect();
+    futures::stream::iter(chunks)
+        .map(Ok)
+        .try_for_each_concurrent(IN_FLIGHT, async |chunk| {
+            let delete = Delete::builder()
+                .set_objects(Some(chunk))
+                .quiet(true)
+                .build()
+                .context("a deletion of objects is invalid")?;
+            let answered = clients
+                .s3
+                .delete_objects()
+                .bucket(bucket)
+                .delete(delete)
+                .send()
+                .await
+                .aws(&doing)?;
+            if let Some(error) = answered.errors().first() {
+                bail!(
+                    "{doing}: {} {}: {}",
+                    error.key().unwrap_or_default(),
+                    error.code().unwrap_or_default(),
+                    error.message().unwrap_or_default()
+                );
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn abort_uploads(clients: &Clients, bucket: &str) -> Result<()> {
+    let doing = format!("cannot abort the unfinished uploads of {bucket}");
+    loop {
+        let page = clients
+            .s3
+            .list_multipart_uploads()
+            .bucket(bucket)
+            .send()
+            .await
+            .aws(&doing)?;
+        if page.uploads().is_empty() {
+            return Ok(());
+        }
+        for upload in page.uploads() {
+            clients
+                .s3
+                .abort_multipart_upload()
+                .bucket(bucket)
+                .key(upload.key().unwrap_or_default())
+                .upload_id(upload.upload_id().unwrap_or_default())
+                .send()
+                .await
+                .aws_if_found(&doing, Missing::Upload)?;
+        }
+    }
+}
+
+/// Deletes every image of an ECR repository and returns their number. Ignores a missing repository.
+pub async fn empty_repository(
+    clients: &Clients,
+    repository: &str,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<u64> {
+    let doing = format!("cannot list the images of {repository}");
+    let mut removed = 0;
+    // An index is deleted before the images that it lists: each round removes what can be removed.
+    loop {
+        let page = clients
+            .ecr
+            .list_images()
+            .repository_name(repository)
+            .send()
+            .await
+            .aws_if_found(&doing, Missing::Repository)?;
+        let Some(page) = page else { return Ok(removed) };
+        let ids = page.image_ids().iter();
+        let mut digests: Vec<String> = ids
+            .filter_map(|id| id.image_digest().map(str::to_owned))
+            .collect();
+        digests.sort();
+        digests.dedup();
+        if digests.is_empty() {
+            return Ok(removed);
+        }
+        progress(digests.len() as u64, 0);
+        let count = delete_images(clients, repository, &digests).await?;
+        progress(0, count);
+        removed += count;
+    }
+}
+
+/// Deletes up to 1,000 images and returns the number of images that are gone.
+async fn delete_images(clients: &Clients, repository: &str, digests: &[String]) -> Result<u64> {
+    let doing = format!("cannot delete images of {repository}");
+    let (mut count, mut failure) = (0, None);
+    for part in digests.chunks(100) {
+        let ids = part
+            .iter()
+            .map(|digest| ImageIdentifier::builder().image_digest(digest).build());
+        let answered = clients
+            .ecr
+            .batch_delete_image()
+            .repository_name(repository)
+            .set_image_ids(Some(ids.collect()))
+            .send()
+            .await
+            .aws(&doing)?;
+        // Images of an index are deleted after the index.
+        let failed = answered.failures();
+        count += (part.len() - failed.len().min(part.len())) as u64;
+        failure = failed
+            .first()
+            .and_then(|failure| failure.failure_reason().map(str::to_owned))
+            .or(failure);
+    }
+    if count == 0 {
+        bail!("{doing}: {}", failure.unwrap_or_default());
+    }
+    Ok(count)
+}
+
+/// Deletes every version of a model package group; ignores a missing group.
+pub async fn empty_group(clients: &Clients, group: &str) -> Result<u64> {
+    let versions = models::all(clients, group).await?;
+    for version in &versions {
+        clients
+            .sagemaker
+            .delete_model_package()
+            .model_package_name(&version.arn)
+            .send()
+            .await
+            .aws_if_found(
+                format!("cannot delete version {} of {group}", version.version),
+                Missing::ModelPackage,
+            )?;
+    }
+    Ok(versions.len() as u64)
+}
+
+/// Stops the pipeline's executions and deletes it. Returns whether it existed.
+pub async fn delete_pipeline(clients: &Clients, waiter: Waiter, name: &str) -> Result<bool> {
+    for (arn, run) in runs::list(clients, name, usize::MAX).await? {
+        if run.is_over() {
+            continue;
+        }
+        runs::stop(clients, &arn).await?;
+        waiter
+            .until(
+                &format!("the end of run {}", run.run),
+                |_| {},
+                || async {
+                    let now = runs::describe(clients, &arn).await?;
+                    Ok(if now.is_over() {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending("stopping".to_owned())
+                    })
+                },
+            )
+            .await?;
+    }
+    let deleted = clients
+        .sagemaker
+        .delete_pipeline()
+        .pipeline_name(name)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot delete the pipeline {name}"),
+            Missing::Resource,
+        )?;
+    Ok(deleted.is_some())
+}
+
+/// Returns the project's own log groups: those of its functions and builds, and of its endpoint.
+pub async fn log_groups(clients: &Clients, project: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (prefix, exact) in [
+        (format!("/aws/lambda/{project}-"), false),
+        (format!("/aws/codebuild/{project}-"), false),
+        (format!("/aws/sagemaker/Endpoints/{project}"), true),
+    ] {
+        let mut pages = clients
+            .logs
+            .describe_log_groups()
+            .log_group_name_prefix(&prefix)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.aws(format!("cannot list the log groups {prefix}*"))?;
+            let names = page
+                .log_groups()
+                .iter()
+                .filter_map(|group| group.log_group_name());
+            found.extend(
+                names
+                    .filter(|name| !exact || *name == prefix)
+                    .map(str::to_owned),
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes a log group; ignores a missing one.
+pub async fn delete_log_group(clients: &Clients, name: &str) -> Result<()> {
+    clients
+        .logs
+        .delete_log_group()
+        .log_group_name(name)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot delete the log group {name}"),
+            Missing::Resource,
+        )?;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! `mlops destroy`: deletes what `mlops init` and the other commands created.
+
+use anyhow::{Result, anyhow};
+use mlops_core::error::{Exit, Hint};
+
+use crate::aws::{Clients, hosting, removal};
+use crate::config::Project;
+use crate::context::Context;
+use crate::infra::{self, DeployedStack, Part};
+
+mod proof;
+mod report;
+
+pub use report::Destroyed;
+use report::{Content, Fate, StackFate};
+
+/// Delete the architecture from the account
+///
+/// Lists what will be deleted and asks. Deletes the stacks in reverse order: the endpoint with its
+/// models, the validation function, the notebook, the roles and the network, and the project's log
+/// groups. Keeps what cannot be created again (data, artifacts, captured traffic, images, model
+/// versions, git repositories and their key), unless --delete-data is given. Reads everything back
+/// at the end. After an interruption, run the command again.
+///
+/// Example: mlops destroy --dry-run
+#[derive(Debug, clap::Args)]
+pub struct DestroyArgs {
+    /// Also delete data, artifacts, captured traffic, images, model versions, runs, git
+    /// repositories and their key
+    #[arg(long)]
+    delete_data: bool,
+    /// List what would be deleted, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How often the deletion of a stack is tried.
+const ATTEMPTS: usize = 2;
+
+/// Runs the command.
+pub async fn run(ctx: &Context, args: &DestroyArgs) -> Result<Destroyed> {
+    let project = ctx.project()?;
+    let clients = ctx.aws_for(&project).await?;
+    let stacks = infra::deployed_stacks(clients, &project).await?;
+    let groups = removal::log_groups(clients, project.file.name.as_str()).await?;
+    let mut report = Destroyed::new(&project, args.delete_data, args.dry_run);
+    for stack in &stacks {
+        report.stacks.push(StackFate {
+            stack: stack.name.clone(),
+            fate: if args.delete_data || !stack.part.holds_data() {
+                Fate::Deleted
+            } else {
+                Fate::Kept
+            },
+            resources: stack.resources.len(),
+            contents: contents(stack, project.file.name.as_str()).collect(),
+        });
+    }
+    report.log_groups.clone_from(&groups);
+    if !args.dry_run && !report.is_empty() {
+        for line in report.list() {
+            ctx.progress.say(line);
+        }
+        ctx.prompt.require(&format!(
+            "Delete this from account {} ({})?",
+            project.file.account, project.file.region
+        ))?;
+        delete(ctx, clients, &project, &stacks, args.delete_data).await?;
+        let found = proof::read_back(clients, &project, args.delete_data).await?;
+        report.checked = found.checked;
+        report.left = found.left;
+    }
+    report.next = ctx.command("destroy --delete-data");
+    report.exit = if report.left.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    Ok(report)
+}
+
+/// The resources of a stack with content of their own.
+fn contents<'a>(
+    stack: &'a DeployedStack,
+    project: &'a str,
+) -> impl Iterator<Item = Content> + use<'a> {
+    const KINDS: [(&str, &str); 6] = [
+        ("AWS::S3::Bucket", "bucket"),
+        ("AWS::KMS::Key", "key"),
+        ("AWS::ECR::Repository", "image repository"),
+        ("AWS::CodeCommit::Repository", "git repository"),
+        ("AWS::SageMaker::ModelPackageGroup", "model versions"),
+        (
+            "AWS::SageMaker::NotebookInstance",
+            "notebook and its volume",
+        ),
+    ];
+    KINDS.into_iter().flat_map(move |(kind, word)| {
+        let all = stack.resources.iter();
+        all.filter(move |resource| resource.r#type == kind)
+            .map(move |resource| Content {
+                kind: word,
+                name: match resource.name.as_str() {
+                    // Their ids are not their names.
+                    "ImageRepository" => project.to_owned(),
+                    "EdaRepository" => format!("{project}-eda"),
+                    _ => {
+                        let id = resource.id.as_str();
+                        id.rsplit('/').next().unwrap_or(id).to_owned()
+                    }
+                },
+            })
+    })
+}
+
+async fn delete(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    stacks: &[DeployedStack],
+    with_data: bool,
+) -> Result<()> {
+    let _note = ctx.on_interrupt(format!(
+        "what was deleted stays deleted; run `{}` again to finish",
+        ctx.command("destroy")
+    ));
+    let name = project.file.name.as_str();
+    if with_data && removal::delete_pipeline(clients, ctx.waiter, name).await? {
+        ctx.progress
+            .say(format!("pipeline {name} and its runs: deleted"));
+    }
+    for stack in stacks {
+        if stack.part.holds_data() && !with_data {
+            continue;
+        }
+        delete_stack(ctx, clients, stack).await?;
+        if stack.part == Part::Endpoint
+            && let Some(endpoint) = hosting::endpoint(clients, name).await?
+        {
+            ctx.progress.say(format!(
+                "the endpoint {} still exists ({}): it does not belong to the stack",
+                endpoint.name, endpoint.status
+            ));
+        }
+    }
+    // Whatever ran until now wrote to them.
+    for group in removal::log_groups(clients, name).await? {
+        removal::delete_log_group(clients, &group).await?;
+        ctx.progress.say(format!("log group {group}: deleted"));
+    }
+    Ok(())
+}
+
+/// Deletes a stack and what is in its buckets and repositories. Tries again: access logs may arrive after
+/// their bucket was emptied, and what another service used is often free a moment later.
+async fn delete_stack(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
+    if stack.part.holds_data() {
+        infra::unprotect(clients, ctx.waiter, &ctx.progress, stack).await?;
+    }
+    let mut failure = None;
+    for _ in 0..ATTEMPTS {
+        if stack.part.holds_data() {
+            empty(ctx, clients, stack).await?;
+        }
+        failure = infra::delete(clients, ctx.waiter, &ctx.progress, stack).await?;
+        if failure.is_none() {
+            return Ok(());
+        }
+    }
+    Err(anyhow!(
+        "{} could not be deleted: {}",
+        stack.name,
+        failure.unwrap_or_default()
+    ))
+    .hint("remove the obstacle, then run the command again: it continues where it stopped")
+}
+
+/// Empties what CloudFormation deletes only when it is empty.
+async fn empty(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
+    for bucket in stack.of_type("AWS::S3::Bucket") {
+        let task = ctx.progress.items(format!("emptying {bucket}"), 0);
+        let progress = |found, removed| {
+            task.expect_more(found);
+            task.advance(removed);
+        };
+        let removed = removal::empty_bucket(clients, bucket, &progress).await?;
+        task.done(format!("{bucket}: {} deleted", counted(removed, "version")));
+    }
+    for repository in stack.of_type("AWS::ECR::Repository") {
+        let task = ctx.progress.items(format!("emptying {repository}"), 0);
+        let progress = |found, removed| {
+            task.expect_more(found);
+            task.advance(removed);
+        };
+        let removed = removal::empty_repository(clients, repository, &progress).await?;
+        task.done(format!(
+            "{repository}: {} deleted",
+            counted(removed, "image")
+        ));
+    }
+    for group in stack.of_type("AWS::SageMaker::ModelPackageGroup") {
+        let group = group.rsplit('/').next().unwrap_or(group);
+        let removed = removal::empty_group(clients, group).await?;
+        let removed = counted(removed, "model version");
+        ctx.progress.say(format!("{group}: {removed} deleted"));
+    }
+    Ok(())
+}
+
+/// A number of things: `1 image`, `2 images`.
+fn counted(count: u64, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{plural}")
+}

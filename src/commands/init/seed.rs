@@ -1,0 +1,91 @@
+//! The first commits of the two repositories.
+
+use anyhow::{Context as _, Result};
+use aws_sdk_codecommit::primitives::Blob;
+use aws_sdk_codecommit::types::PutFileEntry;
+use serde::Serialize;
+
+use crate::aws::{AwsResultExt, Clients};
+use crate::config::Project;
+use crate::context::Context;
+use crate::git::{REMOTE, Repository};
+use crate::scaffold;
+
+/// Git's credential helper for CodeCommit: it signs with the credentials of the AWS CLI.
+const CODECOMMIT: &str = "!aws codecommit credential-helper $@";
+
+/// What a repository got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Seed {
+    /// Its first commit.
+    Pushed,
+    /// Nothing: it has commits.
+    Unchanged,
+    /// Nothing: it is still empty.
+    Empty,
+}
+
+/// Pushes the project's branch with git, so that the repository and the working copy have one history.
+/// A failure is only reported: the project works without it, and the user may not use CodeCommit.
+pub(super) fn image(ctx: &Context, project: &Project, repository: &Repository) -> Result<Seed> {
+    let branch = &project.file.branches.develop;
+    if repository.branch_head(branch)?.is_none() {
+        return Ok(Seed::Empty);
+    }
+    // The local cloud's helper is in the repository's configuration.
+    let profile = ctx.config.profile.as_deref();
+    let helper = profile.map_or_else(
+        || CODECOMMIT.to_owned(),
+        |name| CODECOMMIT.replace("aws ", &format!("aws --profile {name} ")),
+    );
+    let helper = (!ctx.config.local).then_some(helper.as_str());
+    match repository.seed(REMOTE, branch, helper) {
+        Ok(true) => Ok(Seed::Pushed),
+        Ok(false) => Ok(Seed::Unchanged),
+        Err(error) => {
+            ctx.progress.say(format!(
+                "{branch} was not pushed to CodeCommit: {}",
+                mlops_core::error::message(&error)
+            ));
+            ctx.progress.say(format!(
+                "push it with `git push {REMOTE} {branch}` once git has credentials for CodeCommit"
+            ));
+            Ok(Seed::Empty)
+        }
+    }
+}
+
+/// Commits the notebooks to the empty repository for exploration, with one call and without git: nobody
+/// has a working copy of it yet.
+pub(super) async fn exploration(clients: &Clients, project: &Project) -> Result<Seed> {
+    let name = format!("{}-eda", project.file.name);
+    let doing = format!("cannot commit the notebooks to {name}");
+    let branches = clients.codecommit.list_branches().repository_name(&name);
+    let branches = branches.send().await.aws(&doing)?;
+    if !branches.branches().is_empty() {
+        return Ok(Seed::Unchanged);
+    }
+    let files =
+        scaffold::exploration(&project.file.name, scaffold::has_example(&project.root)).into_iter();
+    let files: Result<Vec<PutFileEntry>, _> = files
+        .map(|(path, bytes)| {
+            PutFileEntry::builder()
+                .file_path(path)
+                .file_content(Blob::new(bytes))
+                .build()
+        })
+        .collect();
+    clients
+        .codecommit
+        .create_commit()
+        .repository_name(&name)
+        .branch_name(project.file.branches.develop.as_str())
+        .author_name("mlops")
+        .commit_message(format!("Start the exploration of {}", project.file.name))
+        .set_put_files(Some(files.with_context(|| doing.clone())?))
+        .send()
+        .await
+        .aws(&doing)?;
+    Ok(Seed::Pushed)
+}

@@ -1,0 +1,115 @@
+//! The deployment of the stacks.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use futures::future::join_all;
+
+use super::report::Deployed;
+use crate::aws::function_code::Code;
+use crate::aws::{self, Clients};
+use crate::config::Project;
+use crate::context::Context;
+use crate::infra::{self, PARTS, Part, Platform, StackSpec};
+
+/// Outputs of stacks.
+type Outputs = BTreeMap<String, String>;
+
+/// Deploys every stack; those that import nothing from each other, at the same time.
+pub(super) async fn deploy_all(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+) -> Result<(Vec<Deployed>, Outputs)> {
+    let mut waiting: Vec<Part> = PARTS.into_iter().collect();
+    waiting.retain(|part| part.is_deployed_by_init());
+    let (mut done, mut outputs) = (BTreeMap::new(), Outputs::new());
+    while !waiting.is_empty() {
+        let (ready, later): (Vec<Part>, Vec<Part>) = waiting.into_iter().partition(|part| {
+            let spec = infra::initial_stack(project, *part, None);
+            spec.imports().all(|from| done.contains_key(&from))
+        });
+        let ready = ready.into_iter().map(async |part| {
+            let deployed = if part == Part::Registry {
+                registry(ctx, clients, project).await
+            } else {
+                deploy(ctx, clients, &infra::initial_stack(project, part, None)).await
+            };
+            (part, deployed)
+        });
+        // Each of them ends, even if another one fails: a stack in progress would be in the way of the
+        // next attempt.
+        for (part, deployed) in join_all(ready).await {
+            let (deployed, new) = deployed?;
+            done.insert(part, deployed);
+            outputs.extend(new);
+        }
+        waiting = later;
+    }
+    Ok((done.into_values().collect(), outputs))
+}
+
+async fn deploy(ctx: &Context, clients: &Clients, spec: &StackSpec) -> Result<(Deployed, Outputs)> {
+    let outcome = infra::deploy(clients, ctx.waiter, &ctx.progress, spec).await?;
+    let deployed = Deployed {
+        stack: outcome.stack,
+        action: outcome.action,
+        changes: outcome.changes.len(),
+    };
+    Ok((deployed, outcome.outputs))
+}
+
+/// Deploys the validation function, whose stack names the executable by its checksum.
+pub(super) async fn validation(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+    platform: &Platform,
+    code: Code,
+) -> Result<Deployed> {
+    let spec = infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
+    let task = ctx.progress.task("Uploading the function's code");
+    code.upload(clients, &platform.artifact_bucket).await?;
+    drop(task);
+    Ok(deploy(ctx, clients, &spec).await?.0)
+}
+
+/// Deploys the registry, and pushes the analyzer's image to it.
+async fn registry(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+) -> Result<(Deployed, Outputs)> {
+    let analyzer = aws::analyzer::own(&ctx.config.cache, ctx.config.is_local()).await?;
+    if analyzer.is_none() {
+        ctx.progress.say(format!(
+            "the analyzer's image can only be built on Linux (x86-64): run `{}` there",
+            ctx.command("image push --analyzer")
+        ));
+    }
+    let before = infra::outputs(clients, &Part::Registry.stack(&project.file.name)).await?;
+    let digest = match (&analyzer, &before) {
+        (Some(image), _) => Some(image.digest()),
+        (None, Some(before)) => infra::analyzer_digest(before)?,
+        (None, None) => None,
+    };
+    let login = || ctx.registry(clients);
+    let push = async |outputs: &Outputs| match (&analyzer, outputs.get("ImageRepositoryName")) {
+        (Some(image), Some(name)) => {
+            aws::analyzer::ensure(clients, &ctx.progress, name, image, login).await?;
+            Ok(true)
+        }
+        _ => anyhow::Ok(false),
+    };
+    // The output names an existing image: if the repository exists, the image is pushed first.
+    let is_pushed = match &before {
+        Some(before) => push(before).await?,
+        None => false,
+    };
+    let spec = infra::initial_stack(project, Part::Registry, digest);
+    let (deployed, outputs) = deploy(ctx, clients, &spec).await?;
+    if !is_pushed {
+        push(&outputs).await?;
+    }
+    Ok((deployed, outputs))
+}

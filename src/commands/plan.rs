@@ -1,0 +1,64 @@
+//! `mlops plan`: what `mlops init` would change.
+
+use anyhow::Result;
+use futures::future::join_all;
+
+use crate::aws::{self, cloudformation};
+use crate::context::Context;
+use crate::infra::{self, PARTS};
+
+mod report;
+
+pub use report::Plan;
+
+/// Show what `mlops init` would change in the account
+///
+/// Computes a change set for each stack and deletes it: nothing in the account changes. Exits with
+/// 0 if there is nothing to do, and with 3 if there are changes.
+///
+/// Example: mlops plan
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {}
+
+/// Runs the command.
+pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
+    let project = ctx.project()?;
+    let clients = ctx.aws_for(&project).await?;
+    let name = &project.file.name;
+    let described = PARTS.map(async |part| {
+        let stack = cloudformation::stack(clients, &part.stack(name)).await?;
+        anyhow::Ok((part, stack))
+    });
+    let (described, analyzer) = futures::try_join!(
+        futures::future::try_join_all(described),
+        aws::analyzer::own(&ctx.config.cache, ctx.config.is_local()),
+    )?;
+    let deployed: Vec<_> = described
+        .iter()
+        .filter(|(_, stack)| {
+            stack
+                .as_ref()
+                .is_some_and(|stack| !stack.outputs.is_empty())
+        })
+        .map(|(part, _)| *part)
+        .collect();
+    let digest = match analyzer {
+        Some(image) => Some(image.digest()),
+        None => infra::deployed_analyzer(clients, &project).await?,
+    };
+    let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
+    let specs: Vec<_> = initial
+        .map(|part| (part, infra::initial_stack(&project, part, digest)))
+        .collect();
+    let task = ctx
+        .progress
+        .spinner(format!("{name}: computing the changes"));
+    let previews = specs.iter().map(|(part, spec)| {
+        infra::preview(clients, ctx.waiter, &ctx.progress, *part, spec, &deployed)
+    });
+    // Each stack is finished, so that none of them keeps its change set because another one failed.
+    let previews = join_all(previews).await;
+    drop(task);
+    let stacks = previews.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(Plan::new(&project, stacks, ctx.command("init")))
+}

@@ -1,0 +1,69 @@
+//! The parts of the architecture.
+
+use mlops_core::names::ProjectName;
+use serde::Serialize;
+
+/// A part of the architecture: one stack with one life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The key and the buckets.
+    Data,
+    /// The VPC.
+    Network,
+    /// Images and model packages.
+    Registry,
+    /// Git repositories.
+    Code,
+    /// The roles.
+    Governance,
+    /// The notebook.
+    Workbench,
+    /// The validation function, deployed by `validate --on lambda`.
+    Validation,
+    /// The endpoint, deployed by `promote`.
+    Endpoint,
+}
+
+/// Every part, in the order in which they are deployed; each needs only earlier ones.
+pub const PARTS: [Part; 8] = [
+    Part::Data,
+    Part::Network,
+    Part::Registry,
+    Part::Code,
+    Part::Governance,
+    Part::Workbench,
+    Part::Validation,
+    Part::Endpoint,
+];
+
+impl Part {
+    /// The part's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Network => "network",
+            Self::Registry => "registry",
+            Self::Code => "code",
+            Self::Governance => "governance",
+            Self::Workbench => "workbench",
+            Self::Validation => "validation",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    /// The name of its stack in a project.
+    pub fn stack(self, project: &ProjectName) -> String {
+        format!("{project}-{}", self.as_str())
+    }
+
+    /// Whether `mlops init` deploys it; other commands deploy the rest when they need it.
+    pub fn is_deployed_by_init(self) -> bool {
+        !matches!(self, Self::Validation | Self::Endpoint)
+    }
+
+    /// Whether it holds what cannot be created again, and keeps it when the stack is deleted.
+    pub fn holds_data(self) -> bool {
+        matches!(self, Self::Data | Self::Registry | Self::Code)
+    }
+}

@@ -1,0 +1,177 @@
+//! Deletes the stacks of a project: those that only cost money, or everything.
+
+use anyhow::{Result, anyhow};
+use aws_sdk_cloudformation::types::StackStatus;
+use mlops_core::error::Hint;
+use mlops_core::wait::Waiter;
+
+use super::events::watch;
+use super::part::{PARTS, Part};
+use crate::aws::Clients;
+use crate::aws::cloudformation::{self as cfn, Resource};
+use crate::aws::state::StackStatusExt as _;
+use crate::config::Project;
+use crate::progress::Progress;
+
+/// The policy with which resources with data outlive their stack, and what replaces it.
+const RETAIN: &str = "DeletionPolicy: RetainExceptOnCreate";
+const DELETE: &str = "DeletionPolicy: Delete";
+
+/// A stack that exists.
+#[derive(Debug, Clone)]
+pub struct DeployedStack {
+    /// The part of the architecture.
+    pub part: Part,
+    /// The stack's name.
+    pub name: String,
+    /// Its ARN.
+    pub id: String,
+    /// Its resources that exist.
+    pub resources: Vec<Resource>,
+}
+
+impl DeployedStack {
+    /// The physical ids of its resources of a type.
+    pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        let all = self.resources.iter();
+        all.filter(move |resource| resource.r#type == kind)
+            .map(|resource| resource.id.as_str())
+    }
+}
+
+/// Returns the project's stacks, in the order in which they can be deleted.
+pub async fn deployed_stacks(clients: &Clients, project: &Project) -> Result<Vec<DeployedStack>> {
+    let found = PARTS.map(async |part| {
+        let name = part.stack(&project.file.name);
+        let Some(stack) = cfn::stack(clients, &name).await? else {
+            return anyhow::Ok(None);
+        };
+        if stack.status == StackStatus::DeleteComplete {
+            return Ok(None);
+        }
+        let mut resources = cfn::resources(clients, &name).await?;
+        resources.retain(Resource::exists);
+        Ok(Some(DeployedStack {
+            part,
+            name,
+            id: stack.id,
+            resources,
+        }))
+    });
+    let found = futures::future::try_join_all(found).await?;
+    Ok(found.into_iter().flatten().rev().collect())
+}
+
+/// Lets CloudFormation delete a stack's resources with data, too. Their templates protect them: this
+/// changes the template, and nothing else.
+pub async fn unprotect(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    stack: &DeployedStack,
+) -> Result<()> {
+    let Some(current) = idle(clients, waiter, progress, stack).await? else {
+        return Ok(());
+    };
+    // A stack whose creation failed deletes what it has; one whose deletion failed was unprotected.
+    if current.status.has_failed_to_create()
+        || current.status.is_empty()
+        || current.status == StackStatus::DeleteFailed
+    {
+        return Ok(());
+    }
+    let template = cfn::template(clients, &stack.id).await?;
+    if !template.contains(RETAIN) {
+        return Ok(());
+    }
+    let template = template.replace(RETAIN, DELETE);
+    let last = cfn::newest_event(clients, &stack.id).await?;
+    let tag = ("mlops:deletion", "with-data");
+    if !cfn::update_template(clients, &current, &template, tag).await? {
+        return Ok(());
+    }
+    let last = last.map(|event| event.id);
+    let verb = "preparing the deletion";
+    let (ended, failure) = watch(
+        clients,
+        waiter,
+        progress,
+        &stack.name,
+        &stack.id,
+        verb,
+        last,
+    )
+    .await?;
+    match ended {
+        Some(ended) if !ended.status.is_deployed() => Err(anyhow!(
+            "the deletion policies of {} could not be changed: {}",
+            stack.name,
+            failure.or(ended.reason).unwrap_or_default()
+        ))
+        .hint("fix the cause, then run the command again"),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a stack; ignores a missing one. Returns the reason if a resource could not be deleted: the
+/// resource and what the service said.
+pub async fn delete(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    stack: &DeployedStack,
+) -> Result<Option<String>> {
+    let Some(current) = idle(clients, waiter, progress, stack).await? else {
+        return Ok(None);
+    };
+    if current.status == StackStatus::DeleteComplete {
+        return Ok(None);
+    }
+    let last = cfn::newest_event(clients, &stack.id).await?;
+    let last = last.map(|event| event.id);
+    cfn::begin_deletion(clients, &stack.id).await?;
+    let (name, verb) = (&stack.name, "deleting");
+    let (ended, failure) = watch(clients, waiter, progress, name, &stack.id, verb, last).await?;
+    match ended {
+        Some(ended) if ended.status != StackStatus::DeleteComplete => {
+            let reason = failure.or(ended.reason);
+            Ok(Some(reason.unwrap_or_else(|| {
+                "CloudFormation gave no reason".to_owned()
+            })))
+        }
+        _ => {
+            progress.say(format!("{name}: deleted"));
+            Ok(None)
+        }
+    }
+}
+
+/// Waits until nobody changes the stack; returns its state, if it exists.
+async fn idle(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    stack: &DeployedStack,
+) -> Result<Option<cfn::Stack>> {
+    let Some(current) = cfn::stack(clients, &stack.id).await? else {
+        return Ok(None);
+    };
+    if !current.status.is_busy() {
+        return Ok(Some(current));
+    }
+    let status = current.status.as_str();
+    progress.say(format!("{}: waiting ({status})", stack.name));
+    let last = cfn::newest_event(clients, &stack.id).await?;
+    let last = last.map(|event| event.id);
+    let (ended, _) = watch(
+        clients,
+        waiter,
+        progress,
+        &stack.name,
+        &stack.id,
+        "waiting",
+        last,
+    )
+    .await?;
+    Ok(ended)
+}

@@ -10,10 +10,11 @@ use super::Cloud;
 use super::api::page::Page;
 use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult};
+use super::clock;
 use super::cloud::ACCOUNT;
 use super::cloud::service::{RESERVED_TAG, Service, operations};
+use super::policy::Document;
 use super::store::Collection;
-use super::{clock, limits};
 
 mod tags;
 
@@ -270,15 +271,12 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
 }
 
 fn check_policy(policy: String) -> ApiResult<String> {
-    let sound = limits::document(policy.as_bytes())
-        .is_ok_and(|policy| policy.get("Statement").is_some_and(|s| !s.is_null()));
-    if sound {
-        Ok(policy)
-    } else {
-        Err(ApiError::new(
+    match Document::parse(&policy) {
+        Ok(_) => Ok(policy),
+        Err(error) => Err(ApiError::new(
             "MalformedPolicyDocumentException",
-            "This policy contains invalid Json or has no Statement",
-        ))
+            format!("This policy is malformed: {error}"),
+        )),
     }
 }
 

@@ -3,8 +3,6 @@
 //! `admission` looks up the access key of every request among the sessions and verifies its signature.
 //! `authorization` evaluates what the session may do.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,6 +17,7 @@ use super::cloud::service::{Service, operations};
 use super::credentials::Credentials;
 use super::iam::{self, Assumption};
 use super::limits;
+use super::policy::{Context, Missing, Principal};
 
 mod direct;
 mod sessions;
@@ -67,7 +66,7 @@ struct CallerIdentity {
 async fn get_caller_identity(_cloud: &Cloud, _input: NoInput) -> ApiResult<CallerIdentity> {
     let (user_id, arn) = match Caller::current().session() {
         Some(session) => (session.user_id.clone(), session.arn.clone()),
-        None => ("AIDALOCALCLOUD000000".to_owned(), user_arn()),
+        None => (USER_ID.to_owned(), user_arn()),
     };
     Ok(CallerIdentity {
         user_id,
@@ -75,6 +74,9 @@ async fn get_caller_identity(_cloud: &Cloud, _input: NoInput) -> ApiResult<Calle
         arn,
     })
 }
+
+/// The id of a caller without a session.
+const USER_ID: &str = "AIDALOCALCLOUD000000";
 
 /// The ARN of a caller without a session.
 fn user_arn() -> String {
@@ -177,21 +179,19 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
     let caller = Caller::current();
     let session = caller.session();
     let caller_arn = session.map_or_else(user_arn, |session| session.arn.clone());
-    let mut principals = vec![
-        "*".to_owned(),
-        ACCOUNT.to_owned(),
-        format!("arn:aws:iam::{ACCOUNT}:root"),
-        caller_arn.clone(),
-    ];
-    principals.extend(session.map(|session| session.role.clone()));
+    let principal = match session {
+        Some(it) => Principal::session(&it.arn, &it.role, &it.user_id, ACCOUNT, it.tags.clone()),
+        None => Principal::user(&caller_arn, USER_ID, ACCOUNT),
+    };
+    let mut context = Context::incomplete(Missing::Unknown);
+    match external {
+        Some(id) => context.set("sts:ExternalId", id),
+        None => context.set_absent("sts:ExternalId"),
+    }
     let wanted = Assumption {
-        kind: "AWS",
-        principals,
+        principal,
         action: "sts:AssumeRole",
-        context: external
-            .map(|id| ("sts:ExternalId".to_owned(), id))
-            .into_iter()
-            .collect(),
+        context,
     };
     let refused = || {
         let message = format!(
@@ -234,17 +234,17 @@ async fn assume_role_with_web_identity(
         ));
     }
     let claims = claims(&token)?;
+    let mut context = Context::incomplete(Missing::Unknown);
+    context.set(&format!("{}:sub", claims.provider), &claims.subject);
+    context.set(&format!("{}:aud", claims.provider), &claims.audience);
+    let provider = &claims.provider;
     let wanted = Assumption {
-        kind: "Federated",
-        principals: vec![
-            claims.provider.clone(),
-            format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", claims.provider),
-        ],
+        principal: Principal::federated(
+            &format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{provider}"),
+            ACCOUNT,
+        ),
         action: "sts:AssumeRoleWithWebIdentity",
-        context: BTreeMap::from([
-            (format!("{}:sub", claims.provider), claims.subject.clone()),
-            (format!("{}:aud", claims.provider), claims.audience.clone()),
-        ]),
+        context,
     };
     let refused = || {
         let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";

@@ -9,7 +9,8 @@ use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
-use crate::{Cloud, limits, system_tags};
+use crate::policy::Document;
+use crate::{Cloud, system_tags};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,11 +137,7 @@ pub(super) async fn set_repository_policy(
              'Invalid repository policy provided{why}'"
         ))
     };
-    let policy = limits::document(input.policy_text.as_bytes())
-        .map_err(|error| wrong(&format!(": {error}")))?;
-    if policy.get("Statement").is_none() {
-        return Err(wrong(""));
-    }
+    Document::parse(&input.policy_text).map_err(|error| wrong(&format!(": {error}")))?;
     change(cloud, &input.repository_name, |repository| {
         repository.policy = Some(input.policy_text);
         policy_answer(&repository.name, repository.policy.clone())

@@ -1,6 +1,4 @@
-//! Policy documents: validation as in IAM, and evaluation of trust policies.
-
-use std::collections::BTreeMap;
+//! Policy documents: validation as in IAM, and the question whether a trust policy allows a request.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer};
@@ -9,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::limits;
+use crate::policy::{self, Call, Context, Missing, Principal};
 
 /// A policy document as it was sent: text, or (from CloudFormation) the document itself.
 #[derive(Debug, Clone)]
@@ -39,7 +38,7 @@ impl Document {
                 return Err(malformed("Has prohibited field Resource"));
             }
         }
-        Ok(self.0)
+        self.parsed()
     }
 
     /// The text of a policy that grants; `MalformedPolicyDocument` if it is invalid.
@@ -60,7 +59,15 @@ impl Document {
                 }
             }
         }
-        Ok(self.0)
+        self.parsed()
+    }
+
+    /// The text, if it can be evaluated.
+    fn parsed(self) -> ApiResult<String> {
+        match policy::Document::parse(&self.0) {
+            Ok(_) => Ok(self.0),
+            Err(error) => Err(malformed(error.to_string())),
+        }
     }
 }
 
@@ -72,173 +79,36 @@ pub(super) fn encoded(document: &str) -> String {
 /// True if a trust policy lets the service `principal` assume the role for this account: a statement
 /// allows it and none denies it.
 pub(super) fn trusts(document: &str, principal: &str) -> bool {
-    let Ok(statements) = statements(document) else {
-        return false;
-    };
-    let service = Assumption {
-        kind: SERVICE,
-        principals: vec![principal.to_owned()],
+    // AWS's services send more keys than are known here, such as aws:SourceArn.
+    let context = Context::incomplete(Missing::Assumed);
+    let wanted = Assumption {
+        principal: Principal::service(principal, ACCOUNT),
         action: "sts:AssumeRole",
-        context: BTreeMap::from([("aws:SourceAccount".to_owned(), ACCOUNT.to_owned())]),
+        context,
     };
-    let allowed = statements.iter().any(|statement| {
-        let services = statement
-            .get("Principal")
-            .and_then(|principals| principals.get("Service"));
-        let source = statement
-            .get("Condition")
-            .and_then(|condition| condition.get("StringEquals"))
-            .and_then(|equals| equals.get("aws:SourceAccount"));
-        statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-            && texts(services).contains(&principal)
-            && texts(statement.get("Action"))
-                .iter()
-                .any(|action| matches!(*action, "sts:AssumeRole" | "sts:*" | "*"))
-            && source.is_none_or(|source| texts(Some(source)).contains(&ACCOUNT))
-    });
-    allowed && !service.is_denied_by(&statements)
+    wanted.is_allowed_by(document)
 }
-
-/// The kind of principal of AWS services.
-const SERVICE: &str = "Service";
 
 /// A request that a trust policy allows or denies.
 #[derive(Debug)]
 pub(crate) struct Assumption {
-    /// The kind of principal: `AWS`, `Federated` or `Service`.
-    pub(crate) kind: &'static str,
-    /// All names of the caller that a policy can use.
-    pub(crate) principals: Vec<String>,
+    pub(crate) principal: Principal,
     pub(crate) action: &'static str,
     /// The known condition keys of the request.
-    pub(crate) context: BTreeMap<String, String>,
+    pub(crate) context: Context,
 }
 
 impl Assumption {
     /// True if a statement of the policy allows the request and none denies it.
     pub(super) fn is_allowed_by(&self, document: &str) -> bool {
-        let Ok(statements) = statements(document) else {
-            return false;
+        let call = Call {
+            action: self.action.to_owned(),
+            // A trust policy is about its role only.
+            resource: "*".to_owned(),
+            context: self.context.clone(),
         };
-        self.is_matched(&statements, "Allow") && !self.is_denied_by(&statements)
+        policy::Document::parse(document).is_ok_and(|it| it.allows(&self.principal, &call))
     }
-
-    fn is_denied_by(&self, statements: &[Map<String, Value>]) -> bool {
-        self.is_matched(statements, "Deny")
-    }
-
-    /// True if one of the statements with this effect applies to the request.
-    fn is_matched(&self, statements: &[Map<String, Value>], effect: &str) -> bool {
-        statements.iter().any(|statement| {
-            statement.get("Effect").and_then(Value::as_str) == Some(effect)
-                && self.is_meant_by(statement, effect)
-                // A condition that cannot be evaluated never widens what is allowed.
-                && self
-                    .meets(statement.get("Condition"))
-                    .unwrap_or(effect == "Deny")
-        })
-    }
-
-    fn is_meant_by(&self, statement: &Map<String, Value>, effect: &str) -> bool {
-        let names_caller = |principals: &Value| {
-            let principals = match principals {
-                // Every principal: a Deny for all accounts is one for services too.
-                Value::Object(kinds)
-                    if effect == "Deny" && texts(kinds.get("AWS")).contains(&"*") =>
-                {
-                    return true;
-                }
-                Value::Object(kinds) => texts(kinds.get(self.kind)),
-                all => texts(Some(all)),
-            };
-            principals
-                .iter()
-                .any(|name| *name == "*" || self.principals.iter().any(|own| own == name))
-        };
-        // Actions are the same in upper and lower case.
-        let wanted = self.action.to_ascii_lowercase();
-        let names_action = |actions: &Value| {
-            texts(Some(actions))
-                .iter()
-                .any(|action| matches_pattern(&action.to_ascii_lowercase(), &wanted))
-        };
-        let caller = match (statement.get("Principal"), statement.get("NotPrincipal")) {
-            (Some(named), _) => names_caller(named),
-            (None, Some(others)) => !names_caller(others),
-            (None, None) => false,
-        };
-        let action = match (statement.get("Action"), statement.get("NotAction")) {
-            (Some(named), _) => names_action(named),
-            (None, Some(others)) => !names_action(others),
-            (None, None) => false,
-        };
-        caller && action
-    }
-
-    /// Evaluates a condition; `None` if that depends on an unknown operator or key.
-    fn meets(&self, condition: Option<&Value>) -> Option<bool> {
-        let Some(condition) = condition else {
-            return Some(true);
-        };
-        let mut known = true;
-        for (operator, keys) in condition.as_object()? {
-            for (key, wanted) in keys.as_object()? {
-                match self.holds(operator, key, wanted) {
-                    Some(true) => {}
-                    Some(false) => return Some(false),
-                    None => known = false,
-                }
-            }
-        }
-        known.then_some(true)
-    }
-
-    /// Evaluates one operator of a condition for one key. A key that the request does not have
-    /// meets the negated operators and those that end with `IfExists` (user guide, "IAM JSON policy
-    /// elements: Condition operators").
-    fn holds(&self, operator: &str, key: &str, wanted: &Value) -> Option<bool> {
-        // Keys are the same in upper and lower case.
-        let own = self
-            .context
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value.as_str());
-        if own.is_none() && self.kind == SERVICE {
-            // AWS's services send more keys than are known here, such as aws:SourceArn.
-            return None;
-        }
-        if operator == "Null" {
-            // This is the only key whose absence from the request is certain.
-            let known = own.is_some() || key.eq_ignore_ascii_case("sts:ExternalId");
-            let wants_null = match wanted {
-                Value::Bool(wanted) => *wanted,
-                other => texts(Some(other)).contains(&"true"),
-            };
-            return known.then_some(own.is_none() == wants_null);
-        }
-        let wanted = texts(Some(wanted));
-        let (operator, if_exists) = match operator.strip_suffix("IfExists") {
-            Some(operator) => (operator, true),
-            None => (operator, false),
-        };
-        let like = |own: &str| wanted.iter().any(|like| matches_pattern(like, own));
-        let equals = |own: &str| wanted.contains(&own);
-        Some(match operator {
-            "StringEquals" => own.map_or(if_exists, equals),
-            "StringLike" => own.map_or(if_exists, like),
-            "StringNotEquals" => !own.is_some_and(equals),
-            "StringNotLike" => !own.is_some_and(like),
-            _ => return None,
-        })
-    }
-}
-
-/// True if a text matches a pattern, in which `*` is any text and `?` any character.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let pattern = regex::escape(pattern)
-        .replace(r"\*", ".*")
-        .replace(r"\?", ".");
-    regex::Regex::new(&format!("^(?s:{pattern})$")).is_ok_and(|pattern| pattern.is_match(text))
 }
 
 fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
@@ -328,6 +198,19 @@ mod tests {
 
     fn document(statement: &Value) -> Document {
         Document(json!({"Version": "2012-10-17", "Statement": statement}).to_string())
+    }
+
+    fn user() -> Principal {
+        Principal::user(&format!("arn:aws:iam::{ACCOUNT}:user/u"), "AIDA", ACCOUNT)
+    }
+
+    fn with_external_id(id: Option<&str>) -> Context {
+        let mut context = Context::incomplete(Missing::Unknown);
+        match id {
+            Some(id) => context.set("sts:ExternalId", id),
+            None => context.set_absent("sts:ExternalId"),
+        }
+        context
     }
 
     fn refusal(result: ApiResult<String>) -> String {
@@ -456,13 +339,9 @@ mod tests {
                 "Condition": {"Null": {key: value}},
             }]));
             let wanted = Assumption {
-                kind: "AWS",
-                principals: vec![ACCOUNT.to_owned()],
+                principal: user(),
                 action: "sts:AssumeRole",
-                context: id
-                    .map(|id: &str| ("sts:ExternalId".to_owned(), id.to_owned()))
-                    .into_iter()
-                    .collect(),
+                context: with_external_id(id),
             };
             let trust = trust.trust().unwrap();
             assert_eq!(wanted.is_allowed_by(&trust), allowed, "{key} {id:?}");
@@ -473,13 +352,9 @@ mod tests {
     fn a_role_can_only_be_assumed_by_principals_of_its_trust_policy() {
         let root = format!("arn:aws:iam::{ACCOUNT}:root");
         let wanted = |id: Option<&str>| Assumption {
-            kind: "AWS",
-            principals: vec![root.clone()],
+            principal: user(),
             action: "sts:AssumeRole",
-            context: id
-                .map(|id| ("sts:ExternalId".to_owned(), id.to_owned()))
-                .into_iter()
-                .collect(),
+            context: with_external_id(id),
         };
         let allow = |more: Value| {
             let mut statement =
@@ -555,10 +430,9 @@ mod tests {
         }
 
         let wanted = Assumption {
-            kind: "AWS",
-            principals: vec![ACCOUNT.to_owned()],
+            principal: user(),
             action: "sts:AssumeRole",
-            context: BTreeMap::new(),
+            context: with_external_id(None),
         };
         let (own, not_own) = (("Principal", ACCOUNT), ("NotPrincipal", ACCOUNT));
         let not_another = ("NotPrincipal", "111122223333");

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{ApiError, ApiResult};
 use crate::limits;
+use crate::policy::Document;
 
 /// Maximum size of a bucket policy, in bytes.
 const MAX_SIZE: usize = 20 * 1024;
@@ -66,6 +67,7 @@ pub(super) fn check(bucket: &str, text: &str) -> ApiResult<()> {
         };
         check_statement(bucket, statement)?;
     }
+    Document::parse(text).map_err(|error| malformed(format!("Policy is malformed: {error}")))?;
     Ok(())
 }
 

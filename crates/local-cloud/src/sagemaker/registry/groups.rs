@@ -10,7 +10,8 @@ use super::requests::{
 use super::states::ModelPackageStatus;
 use super::{ApiError, ApiResult, Cloud, created, tags};
 use crate::api::tags::Tags;
-use crate::{clock, limits};
+use crate::clock;
+use crate::policy::Document;
 
 const LISTING: Listing = Listing {
     name: "ModelPackageGroupName",
@@ -142,13 +143,8 @@ pub(super) struct PutPolicy {
 pub(super) async fn put_policy(cloud: &Cloud, input: PutPolicy) -> ApiResult<Value> {
     let name = named(cloud, &input.model_package_group_name);
     let policy = input.resource_policy;
-    let document = limits::document(policy.as_bytes())
+    Document::parse(&policy)
         .map_err(|error| ApiError::validation(format!("Invalid resource policy: {error}")))?;
-    if document.get("Statement").is_none() {
-        return Err(ApiError::validation(
-            "Invalid resource policy: it has no Statement",
-        ));
-    }
     groups(cloud)
         .update(name, |group| {
             group.policy = Some(policy);

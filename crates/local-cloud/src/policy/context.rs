@@ -1,0 +1,115 @@
+//! Condition keys and their values.
+
+use std::collections::BTreeMap;
+
+use super::{Call, Principal};
+
+/// The value of a condition key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// Of a key with one value.
+    One(String),
+    /// Of a key with a list of values, such as `aws:TagKeys`. Only `ForAllValues` and `ForAnyValue`
+    /// match it.
+    Many(Vec<String>),
+}
+
+/// What is known about keys that a context does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The request has no other keys.
+    #[default]
+    Absent,
+    /// The request can have other keys. A condition on one never widens access: an `Allow` statement
+    /// does not apply, a `Deny` statement does.
+    Unknown,
+    /// As `Unknown`, but an `Allow` statement applies, too.
+    Assumed,
+}
+
+/// The condition keys of a request or a principal. Keys are the same in upper and lower case.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    keys: BTreeMap<String, Option<Values>>,
+    missing: Missing,
+}
+
+impl Context {
+    /// The context of a call that can have other keys than those that are set.
+    pub(crate) fn incomplete(missing: Missing) -> Self {
+        Self {
+            missing,
+            ..Self::default()
+        }
+    }
+
+    /// Sets a key with one value.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<String>) {
+        let value = Some(Values::One(value.into()));
+        self.keys.insert(key.to_ascii_lowercase(), value);
+    }
+
+    /// Sets a key with a list of values.
+    pub(crate) fn set_list(&mut self, key: &str, values: Vec<String>) {
+        let values = Some(Values::Many(values));
+        self.keys.insert(key.to_ascii_lowercase(), values);
+    }
+
+    /// Says that the request does not have a key.
+    pub(crate) fn set_absent(&mut self, key: &str) {
+        self.keys.insert(key.to_ascii_lowercase(), None);
+    }
+
+    /// Adds the keys of another context, replacing those that are the same.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let keys = other.keys.iter();
+        self.keys
+            .extend(keys.map(|(key, values)| (key.clone(), values.clone())));
+    }
+
+    /// The values of a key.
+    pub(crate) fn get(&self, key: &str) -> Option<&Values> {
+        self.keys.get(&key.to_ascii_lowercase())?.as_ref()
+    }
+}
+
+/// A key in the contexts of an evaluation.
+pub(super) enum Found<'a> {
+    Values(&'a Values),
+    Absent,
+    Unknown,
+}
+
+/// The contexts of an evaluation: of the call, then of the principal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lookup<'a> {
+    contexts: [&'a Context; 2],
+    pub(super) missing: Missing,
+}
+
+impl<'a> Lookup<'a> {
+    pub(super) fn new(principal: &'a Principal, call: &'a Call) -> Self {
+        Self {
+            contexts: [&call.context, &principal.context],
+            missing: call.context.missing,
+        }
+    }
+
+    /// The values of a key in lower case.
+    pub(super) fn find(&self, key: &str) -> Found<'a> {
+        let found = self.contexts.iter().find_map(|it| it.keys.get(key));
+        match (found, self.missing) {
+            (Some(Some(values)), _) => Found::Values(values),
+            (Some(None), _) | (None, Missing::Absent) => Found::Absent,
+            (None, Missing::Unknown | Missing::Assumed) => Found::Unknown,
+        }
+    }
+
+    /// The value of a key in lower case, for a policy variable.
+    pub(super) fn value(&self, key: &str) -> Option<&'a str> {
+        match self.find(key) {
+            Found::Values(Values::One(value)) => Some(value),
+            _ => None,
+        }
+    }
+}

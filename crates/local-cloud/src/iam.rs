@@ -17,6 +17,7 @@ use super::cloud::service::{RESERVED_TAG, Service, operations};
 mod document;
 mod policies;
 mod roles;
+mod simulation;
 
 operations! {
     "AttachRolePolicy" => policies::attach,
@@ -26,6 +27,7 @@ operations! {
     "DeletePolicy" => policies::delete,
     "DeletePolicyVersion" => policies::delete_version,
     "DeleteRole" => roles::delete,
+    "DeleteRolePermissionsBoundary" => roles::delete_boundary,
     "DeleteRolePolicy" => roles::delete_policy,
     "DetachRolePolicy" => policies::detach,
     "GetPolicy" => policies::get,
@@ -38,7 +40,10 @@ operations! {
     "ListRolePolicies" => roles::list_policies,
     "ListRoleTags" => roles::list_tags,
     "ListRoles" => roles::list,
+    "PutRolePermissionsBoundary" => roles::put_boundary,
     "PutRolePolicy" => roles::put_policy,
+    "SimulateCustomPolicy" => simulation::custom,
+    "SimulatePrincipalPolicy" => simulation::principal,
     "TagRole" => roles::tag,
     "UntagRole" => roles::untag,
     "UpdateAssumeRolePolicy" => roles::update_trust,

@@ -45,15 +45,15 @@ struct PolicyVersion {
 }
 
 impl Policy {
-    fn shape(&self, attachments: usize, whole: bool) -> Value {
+    fn shape(&self, usage: Usage, whole: bool) -> Value {
         let mut shape = json!({
             "PolicyName": self.name,
             "PolicyId": self.id,
             "Arn": self.arn,
             "Path": self.path,
             "DefaultVersionId": version_id(self.default),
-            "AttachmentCount": attachments,
-            "PermissionsBoundaryUsageCount": 0,
+            "AttachmentCount": usage.attachments,
+            "PermissionsBoundaryUsageCount": usage.boundaries,
             "IsAttachable": true,
             "CreateDate": self.created,
             "UpdateDate": self.updated,
@@ -105,12 +105,40 @@ pub(super) fn require(cloud: &Cloud, arn: &str) -> ApiResult<Policy> {
     collection(cloud).get(arn)?.ok_or_else(|| missing(arn))
 }
 
-fn attachments(cloud: &Cloud, arn: &str) -> ApiResult<usize> {
-    Ok(roles::collection(cloud)
-        .list("")?
-        .iter()
-        .filter(|(_, role)| role.attached.iter().any(|attached| attached == arn))
-        .count())
+/// The document of a policy's default version.
+pub(super) fn text(cloud: &Cloud, arn: &str) -> ApiResult<String> {
+    let policy = require(cloud, arn)?;
+    let mut versions = policy.versions.into_iter();
+    versions
+        .find(|version| version.number == policy.default)
+        .map(|version| version.document)
+        .ok_or_else(|| ApiError::internal(format_args!("{arn} has no default version")))
+}
+
+/// Fails unless a policy can be a permissions boundary: it exists.
+pub(super) fn require_boundary(cloud: &Cloud, arn: &str) -> ApiResult<()> {
+    if arn.starts_with(AWS_MANAGED) || collection(cloud).get(arn)?.is_some() {
+        return Ok(());
+    }
+    Err(no_such_entity(format!(
+        "Scope ARN: {arn} does not exist or is not attachable."
+    )))
+}
+
+/// How many roles use a policy.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Usage {
+    attachments: usize,
+    boundaries: usize,
+}
+
+fn usage(cloud: &Cloud, arn: &str) -> ApiResult<Usage> {
+    let mut usage = Usage::default();
+    for (_, role) in roles::collection(cloud).list("")? {
+        usage.attachments += usize::from(role.attached.iter().any(|attached| attached == arn));
+        usage.boundaries += usize::from(role.boundary.as_deref() == Some(arn));
+    }
+    Ok(usage)
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,7 +185,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreatePolicy) -> ApiResult<Valu
             "A policy called {name} already exists. Duplicate names are not allowed."
         )));
     }
-    Ok(json!({"Policy": policy.shape(0, true)}))
+    Ok(json!({"Policy": policy.shape(Usage::default(), true)}))
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,12 +198,12 @@ pub(super) struct PolicyArn {
 
 pub(super) async fn get(cloud: &Cloud, input: PolicyArn) -> ApiResult<Value> {
     let policy = require(cloud, &input.policy_arn)?;
-    Ok(json!({"Policy": policy.shape(attachments(cloud, &policy.arn)?, true)}))
+    Ok(json!({"Policy": policy.shape(usage(cloud, &policy.arn)?, true)}))
 }
 
 pub(super) async fn delete(cloud: &Cloud, input: PolicyArn) -> ApiResult<Empty> {
     let policy = require(cloud, &input.policy_arn)?;
-    if attachments(cloud, &policy.arn)? > 0 {
+    if usage(cloud, &policy.arn)? != Usage::default() {
         return Err(delete_conflict(
             "Cannot delete a policy attached to entities.",
         ));
@@ -209,7 +237,7 @@ pub(super) async fn list(cloud: &Cloud, input: ListPolicies) -> ApiResult<Value>
     let mut policies = Vec::new();
     for (arn, policy) in collection(cloud).list("")? {
         if policy.path.starts_with(&input.path_prefix) {
-            policies.push(policy.shape(attachments(cloud, &arn)?, false));
+            policies.push(policy.shape(usage(cloud, &arn)?, false));
         }
     }
     input.page.cut("Policies", policies)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::document::{Document, encoded};
 use super::{
     AssumedRole, Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
-    merge_tags, no_such_entity, unique_id,
+    merge_tags, no_such_entity, policies, unique_id,
 };
 use crate::Cloud;
 use crate::api::form::{list as form_list, whole};
@@ -21,18 +21,18 @@ use crate::store::Collection;
 /// The record of a role, under its name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Role {
-    name: String,
+    pub(super) name: String,
     path: String,
-    id: String,
+    pub(super) id: String,
     pub(super) arn: String,
     created: String,
     pub(super) trust: String,
     description: Option<String>,
     max_session: i64,
-    boundary: Option<String>,
-    tags: Vec<Tag>,
+    pub(super) boundary: Option<String>,
+    pub(super) tags: Vec<Tag>,
     /// Inline policies by name.
-    inline: BTreeMap<String, String>,
+    pub(super) inline: BTreeMap<String, String>,
     /// ARNs of the managed policies, in the order they were attached.
     pub(super) attached: Vec<String>,
 }
@@ -140,6 +140,9 @@ pub(super) async fn create(cloud: &Cloud, input: CreateRole) -> ApiResult<Value>
     let name = input.role_name;
     check_name("roleName", &name, 64)?;
     let path = check_path(input.path)?;
+    if let Some(arn) = &input.permissions_boundary {
+        policies::require_boundary(cloud, arn)?;
+    }
     let role = Role {
         arn: format!("arn:aws:iam::{ACCOUNT}:role{path}{name}"),
         id: unique_id("AROA"),
@@ -160,6 +163,29 @@ pub(super) async fn create(cloud: &Cloud, input: CreateRole) -> ApiResult<Value>
         )));
     }
     Ok(json!({"Role": role.shape(true)}))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PutBoundary {
+    role_name: String,
+    permissions_boundary: String,
+}
+
+pub(super) async fn put_boundary(cloud: &Cloud, input: PutBoundary) -> ApiResult<Empty> {
+    policies::require_boundary(cloud, &input.permissions_boundary)?;
+    change(cloud, &input.role_name, |role| {
+        role.boundary = Some(input.permissions_boundary);
+        Ok(Empty {})
+    })
+}
+
+/// Unverified against AWS: that it succeeds for a role without a boundary.
+pub(super) async fn delete_boundary(cloud: &Cloud, input: RoleName) -> ApiResult<Empty> {
+    change(cloud, &input.role_name, |role| {
+        role.boundary = None;
+        Ok(Empty {})
+    })
 }
 
 fn check_session(seconds: i64) -> ApiResult<i64> {

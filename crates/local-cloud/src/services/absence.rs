@@ -109,6 +109,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     ));
     for (operation, more) in [
         ("DeleteRole", json!({})),
+        ("DeleteRolePermissionsBoundary", json!({})),
         ("DeleteRolePolicy", json!({"PolicyName": "p"})),
         ("GetRole", json!({})),
         ("GetRolePolicy", json!({"PolicyName": "p"})),

@@ -22,7 +22,7 @@ pub(super) const TYPES: &[Type] = &[
             &[
                 name("RoleName"),
                 document("AssumeRolePolicyDocument", "AssumeRolePolicyDocument"),
-                same("Description MaxSessionDuration Path"),
+                same("Description MaxSessionDuration Path PermissionsBoundary"),
             ],
         )
         .attributes(&[
@@ -46,6 +46,12 @@ pub(super) const TYPES: &[Type] = &[
                     from("MaxSessionDuration", "MaxSessionDuration").or("3600"),
                 ],
             )
+            .on_update(),
+            set(
+                "PutRolePermissionsBoundary",
+                &[physical("RoleName"), same("PermissionsBoundary")],
+            )
+            .clear("DeleteRolePermissionsBoundary", &[physical("RoleName")])
             .on_update(),
         ])
         .tags(tags_by(

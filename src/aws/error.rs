@@ -179,10 +179,13 @@ pub fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
     Some(ErrorKind::of(Some(&answer.code), Some(&answer.message)))
 }
 
-/// Reads the request id from the raw HTTP response.
+/// Reads the request id and the status from the raw HTTP response.
 pub trait RequestIdSource {
     /// `x-amzn-requestid` or `x-amz-request-id`.
     fn request_id(&self) -> Option<&str>;
+
+    /// The HTTP status.
+    fn http_status(&self) -> u16;
 }
 
 impl RequestIdSource for aws_smithy_runtime_api::http::Response {
@@ -190,6 +193,10 @@ impl RequestIdSource for aws_smithy_runtime_api::http::Response {
         self.headers()
             .get("x-amzn-requestid")
             .or_else(|| self.headers().get("x-amz-request-id"))
+    }
+
+    fn http_status(&self) -> u16 {
+        self.status().as_u16()
     }
 }
 
@@ -207,14 +214,19 @@ where
         let (exit, hint) = transport(error, &cause);
         return hinted(Failure::new(exit, format!("{doing}: {cause}")), hint);
     };
-    let code = service.err().code().unwrap_or("unknown error");
-    let message = service.err().message().unwrap_or("no message").trim();
+    // The response to a HEAD request of S3 has no body, so its denial has neither code nor message.
+    let bare = match service.raw().http_status() {
+        403 => ("AccessDenied", "the service gives no reason (403)"),
+        _ => ("unknown error", "no message"),
+    };
+    let code = service.err().code().unwrap_or(bare.0);
+    let message = service.err().message().unwrap_or(bare.1).trim();
     let request = service
         .raw()
         .request_id()
         .map(|id| format!(" (request {id})"))
         .unwrap_or_default();
-    let kind = ErrorKind::of(service.err().code(), service.err().message());
+    let kind = ErrorKind::of(Some(code), Some(message));
     let answer = ServiceAnswer {
         code: code.to_owned(),
         message: message.to_owned(),

@@ -18,6 +18,8 @@ TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
 
+LOGS = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+
 # Logs each request, and responds as the property Do says.
 HANDLER = """
 import json, time, urllib.error, urllib.request
@@ -76,7 +78,7 @@ def template(resources, outputs=(), kind="Custom::Thing"):
         logical: {"Type": kind, "Properties": {"ServiceToken": token, "ServiceTimeout": 60, **properties}}
         for logical, properties in resources.items()
     }
-    role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST}}
+    role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST, "ManagedPolicyArns": [LOGS]}}
     return json.dumps(
         {
             "Resources": {"Role": role, "Function": function, **things},

@@ -453,6 +453,7 @@ Resources:
   Role:
     Type: AWS::IAM::Role
     Properties:
+      ManagedPolicyArns: [arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]
       AssumeRolePolicyDocument:
         Version: "2012-10-17"
         Statement:
@@ -512,3 +513,31 @@ def test_a_stack_creates_updates_and_deletes_a_function(functions, client, logs)
     cfn.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
     with refused("ResourceNotFoundException"):
         functions.get_function(FunctionName=stack)
+
+
+def test_the_policy_of_a_function(client, cloud, functions, make):
+    name = make({"app.py": "def handler(event, context):\n    return 1\n"})
+    arn = functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    invoker = roles.make(client("iam"))
+    session = roles.assume(client, cloud, invoker).client("lambda")
+    with refused("AccessDeniedException", "lambda:InvokeFunction on resource: " + arn):
+        session.invoke(FunctionName=name)
+    with refused("ResourceNotFoundException"):
+        functions.get_policy(FunctionName=name)
+    permission = {"FunctionName": name, "StatementId": "s", "Action": "lambda:InvokeFunction"}
+    added = functions.add_permission(**permission, Principal=invoker)
+    assert json.loads(added["Statement"]) == {
+        "Sid": "s", "Effect": "Allow", "Principal": {"AWS": invoker}, "Action": "lambda:InvokeFunction", "Resource": arn
+    }
+    with refused("ResourceConflictException"):
+        functions.add_permission(**permission, Principal="events.amazonaws.com")
+    assert json.load(session.invoke(FunctionName=name)["Payload"]) == 1
+    functions.add_permission(**{**permission, "StatementId": "t"}, Principal="events.amazonaws.com", SourceArn="arn:aws:events:us-east-1:000000000000:rule/r")
+    policy = json.loads(functions.get_policy(FunctionName=name)["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["s", "t"]
+    assert policy["Statement"][1]["Condition"] == {"ArnLike": {"AWS:SourceArn": "arn:aws:events:us-east-1:000000000000:rule/r"}}
+    functions.remove_permission(FunctionName=name, StatementId="s")
+    with refused("AccessDeniedException"):
+        session.invoke(FunctionName=name)
+    with refused("ResourceNotFoundException"):
+        functions.remove_permission(FunctionName=name, StatementId="s")

@@ -19,6 +19,7 @@ import uuid
 import boto3
 import botocore.exceptions
 import pytest
+import roles
 import trustme
 
 from conftest import BIN
@@ -345,10 +346,11 @@ def role(client):
     def role(principal, action="sts:AssumeRole"):
         statement = {"Effect": "Allow", "Principal": principal, "Action": action}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
-        return client("iam").create_role(
-            RoleName=f"net-{uuid.uuid4().hex[:6]}",
-            AssumeRolePolicyDocument=json.dumps(policy),
-        )["Role"]["Arn"]
+        iam, name = client("iam"), f"net-{uuid.uuid4().hex[:6]}"
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(policy))["Role"]["Arn"]
+        # What `mlops models list` does.
+        roles.permit(iam, arn, roles.allow(["sagemaker:Describe*", "sagemaker:List*"]))
+        return arn
 
     return role
 

@@ -23,6 +23,8 @@ pub(crate) enum ErrorKind {
     NotFound,
     /// The resource exists but is being deleted, so that a deletion has nothing left to do.
     PendingDeletion,
+    /// The caller lacks a permission.
+    Denied,
     /// The state cannot be read or written at the moment; the same request can succeed later.
     Unavailable,
     /// Everything else: the request is refused, or the server failed.
@@ -72,6 +74,14 @@ impl ApiError {
         }
     }
 
+    /// The caller lacks a permission, in the words of the service (HTTP 403).
+    pub(crate) fn denied(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::Denied,
+            ..Self::new(code, message).status(403)
+        }
+    }
+
     /// The same error with another HTTP status.
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
@@ -116,6 +126,11 @@ impl ApiError {
     /// True if a resource that the request names does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound
+    }
+
+    /// True if the caller lacks a permission.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.kind == ErrorKind::Denied
     }
 
     /// True if there is nothing left to delete: the resource does not exist, or it is already

@@ -240,13 +240,17 @@ impl Cloud {
             let message = limits::too_deep(limits::MAX_DEPTH);
             return Err(ApiError::validation(message));
         }
-        super::requests::check(service, operation, &input)?;
         let Some(found) = service.operation(operation) else {
             return Err(ApiError::not_implemented(format_args!(
                 "{}:{operation}",
                 service.name
             )));
         };
+        // Before the request is checked: who may not run an operation learns nothing about it.
+        for authorize in self.services().iter().filter_map(|it| it.authorize) {
+            authorize(self, service, operation, &input)?;
+        }
+        super::requests::check(service, operation, &input)?;
         (found.run)(self, input).await
     }
 

@@ -74,6 +74,12 @@ pub(crate) const SERVICE: Service = Service {
     )
 };
 
+/// The ARN of a change set's stack.
+pub(crate) fn stack_of(cloud: &super::Cloud, change_set: &str) -> Option<String> {
+    let found = changes::find(cloud, change_set, None).ok()?;
+    Some(found.stack_id)
+}
+
 /// The resource types that stacks can contain.
 pub(crate) fn resource_types() -> Vec<&'static str> {
     resources::names()

@@ -21,6 +21,7 @@ use bare::Bare;
 mod bare;
 mod commits;
 pub(crate) mod git;
+mod permissions;
 mod programs;
 mod recovery;
 mod write;

@@ -76,6 +76,7 @@ pub(crate) const SERVICE: Service = Service {
         matches: is_registry,
         handle: |cloud, request| Box::pin(registry::handle(cloud, request)),
     }],
+    resource_policy: Some(settings::repository_policy),
     reserved_tag: ("InvalidTagParameterException", RESERVED_TAG),
     housekeeping: Housekeeping {
         temporary_files: Some(uploads::files),

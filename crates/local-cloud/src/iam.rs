@@ -1,8 +1,7 @@
-//! IAM: roles and policies as records that other services check.
+//! IAM: roles and policies, by which `authorization` evaluates the requests of sessions.
 //!
-//! Permissions are not enforced: every caller may do everything. Requests are checked as by AWS:
-//! documents that do not parse, duplicate names, roles that a service may not assume, deletions
-//! that would break a dependency.
+//! Requests are checked as by AWS: documents that do not parse, duplicate names, roles that a service
+//! may not assume, deletions that would break a dependency.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::api::form::whole;
 use super::api::page::Page;
 use super::api::tags::Tags;
 use super::api::{self, ApiError, ApiResult};
+use super::cloud::caller::RoleSession;
 use super::cloud::service::{RESERVED_TAG, Service, operations};
 
 mod document;
@@ -52,6 +52,7 @@ operations! {
 
 /// The service.
 pub(crate) const SERVICE: Service = Service {
+    resource_policy: Some(roles::trust_policy),
     reserved_tag: ("InvalidInput", RESERVED_TAG),
     ..Service::query(
         "iam",
@@ -94,6 +95,60 @@ pub(crate) fn named(cloud: &Cloud, role: &str) -> ApiResult<AssumedRole> {
     roles::require(cloud, name).map(roles::Role::assumed)
 }
 
+/// The policies that decide what a session of a role may do.
+#[derive(Debug, Default)]
+pub(crate) struct RolePolicies {
+    /// The documents of the inline policies.
+    pub(crate) inline: Vec<String>,
+    /// The attached policies: ARN and document.
+    pub(crate) managed: Vec<(String, String)>,
+    /// The permissions boundary: ARN and document.
+    pub(crate) boundary: Option<(String, String)>,
+    /// The tags of the role.
+    pub(crate) tags: Vec<(String, String)>,
+    /// The ARNs of attached policies of AWS whose documents the local cloud does not have.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// The current policies of a session's role; none if the role was deleted, even if there is another one of its
+/// name.
+pub(crate) fn policies_of(cloud: &Cloud, session: &RoleSession) -> ApiResult<RolePolicies> {
+    let name = session.role.rsplit('/').next().unwrap_or_default();
+    let role = roles::collection(cloud).get(name)?;
+    let Some(role) = role.filter(|role| role.is(&session.role_id)) else {
+        return Ok(RolePolicies::default());
+    };
+    let mut found = RolePolicies {
+        inline: role.inline.into_values().collect(),
+        tags: role
+            .tags
+            .into_iter()
+            .map(|tag| (tag.key, tag.value))
+            .collect(),
+        ..RolePolicies::default()
+    };
+    for arn in role.attached {
+        match policies::document(cloud, &arn)? {
+            Some(document) => found.managed.push((arn, document)),
+            None => found.unknown.push(arn),
+        }
+    }
+    if let Some(arn) = role.boundary {
+        // Without its document, a boundary allows nothing.
+        let document = policies::document(cloud, &arn)?;
+        found.boundary = Some((arn, document.unwrap_or_else(|| NOTHING.to_owned())));
+    }
+    Ok(found)
+}
+
+/// A policy that allows nothing.
+const NOTHING: &str = r#"{"Version": "2012-10-17", "Statement": []}"#;
+
+/// The document of a managed policy; `None` for one of AWS's own that the local cloud does not have.
+pub(crate) fn policy_text(cloud: &Cloud, arn: &str) -> ApiResult<Option<String>> {
+    policies::document(cloud, arn)
+}
+
 /// Checks the text of a session policy, as `AssumeRole` does.
 pub(crate) fn session_policy(text: &str) -> ApiResult<String> {
     document::Document::from(text.to_owned()).identity()
@@ -101,10 +156,14 @@ pub(crate) fn session_policy(text: &str) -> ApiResult<String> {
 
 /// Fails unless a managed policy with this ARN exists.
 pub(crate) fn require_policy(cloud: &Cloud, arn: &str) -> ApiResult<()> {
-    policies::require(cloud, arn).map(drop)
+    match policies::document(cloud, arn)? {
+        Some(_) => Ok(()),
+        None => policies::require(cloud, arn).map(drop),
+    }
 }
 
 pub(crate) use document::Assumption;
+use policies::require_boundary;
 #[cfg(test)]
 pub(crate) use roles::trusting;
 

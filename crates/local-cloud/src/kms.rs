@@ -13,9 +13,9 @@ use super::api::{ApiError, ApiResult};
 use super::clock;
 use super::cloud::ACCOUNT;
 use super::cloud::service::{RESERVED_TAG, Service, operations};
-use super::policy::Document;
 use super::store::Collection;
 
+mod policies;
 mod tags;
 
 operations! {
@@ -28,12 +28,12 @@ operations! {
     "DisableKeyRotation" => disable_rotation,
     "EnableKey" => enable_key,
     "EnableKeyRotation" => enable_rotation,
-    "GetKeyPolicy" => get_policy,
+    "GetKeyPolicy" => policies::get,
     "GetKeyRotationStatus" => rotation_status,
     "ListAliases" => list_aliases,
     "ListKeys" => list_keys,
     "ListResourceTags" => tags::list,
-    "PutKeyPolicy" => put_policy,
+    "PutKeyPolicy" => policies::put,
     "ScheduleKeyDeletion" => schedule_deletion,
     "TagResource" => tags::add,
     "UntagResource" => tags::remove,
@@ -43,6 +43,7 @@ operations! {
 
 /// The service.
 pub(crate) const SERVICE: Service = Service {
+    resource_policy: Some(policies::of_key),
     reserved_tag: ("TagException", RESERVED_TAG),
     ..Service::json("kms", "KMS", "TrentService", &[OPERATIONS])
 };
@@ -184,6 +185,15 @@ fn resolve(cloud: &Cloud, name: &str) -> ApiResult<String> {
     Ok(resource.strip_prefix("key/").unwrap_or(resource).to_owned())
 }
 
+/// The ARN of a key that is named by id, ARN, alias or alias ARN; `None` if there is no such key.
+pub(crate) fn key_arn(cloud: &Cloud, name: &str) -> ApiResult<Option<String>> {
+    match require(cloud, name) {
+        Ok(key) => Ok(Some(key.arn)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn missing(cloud: &Cloud, id: &str) -> ApiError {
     not_found(format!(
         "Key '{}' does not exist",
@@ -240,7 +250,7 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
         return Err(ApiError::not_implemented("multi-Region keys"));
     }
     let policy = match input.policy {
-        Some(policy) => check_policy(policy)?,
+        Some(policy) => policies::check(policy)?,
         None => json!({
             "Version": "2012-10-17",
             "Id": "key-default-1",
@@ -268,16 +278,6 @@ async fn create_key(cloud: &Cloud, input: CreateKey) -> ApiResult<Value> {
     };
     keys(cloud).put(&key.id, &key)?;
     Ok(json!({"KeyMetadata": key.metadata()}))
-}
-
-fn check_policy(policy: String) -> ApiResult<String> {
-    match Document::parse(&policy) {
-        Ok(_) => Ok(policy),
-        Err(error) => Err(ApiError::new(
-            "MalformedPolicyDocumentException",
-            format!("This policy is malformed: {error}"),
-        )),
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -430,43 +430,6 @@ async fn list_aliases(cloud: &Cloud, page: PageRequest) -> ApiResult<Value> {
         .map(|(_, alias)| json!(alias))
         .collect();
     page.cut("Aliases", aliases)
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PolicyOfKey {
-    key_id: String,
-    policy_name: Option<String>,
-}
-
-fn check_policy_name(name: Option<&str>) -> ApiResult<()> {
-    match name {
-        None | Some("default") => Ok(()),
-        Some(_) => Err(not_found("No such policy exists".to_owned())),
-    }
-}
-
-async fn get_policy(cloud: &Cloud, input: PolicyOfKey) -> ApiResult<Value> {
-    check_policy_name(input.policy_name.as_deref())?;
-    let key = require(cloud, &input.key_id)?;
-    Ok(json!({"Policy": key.policy, "PolicyName": "default"}))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PutPolicy {
-    key_id: String,
-    policy_name: Option<String>,
-    policy: String,
-}
-
-async fn put_policy(cloud: &Cloud, input: PutPolicy) -> ApiResult<Empty> {
-    check_policy_name(input.policy_name.as_deref())?;
-    let policy = check_policy(input.policy)?;
-    change(cloud, &input.key_id, |key| {
-        key.policy = policy;
-        Ok(Empty {})
-    })
 }
 
 #[derive(Debug, Deserialize)]

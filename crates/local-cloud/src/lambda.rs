@@ -23,6 +23,7 @@ mod download;
 mod environment;
 mod functions;
 mod invoke;
+mod permissions;
 mod pool;
 mod records;
 mod rest;
@@ -31,13 +32,16 @@ mod states;
 mod tags;
 
 operations! {
+    "AddPermission" => permissions::add,
     "CreateFunction" => functions::create,
     "DeleteFunction" => functions::delete,
     "GetFunction" => functions::get,
     "GetFunctionConfiguration" => functions::get_configuration,
+    "GetPolicy" => permissions::get,
     "Invoke" => invoke::invoke,
     "ListFunctions" => functions::list,
     "ListTags" => tags::list,
+    "RemovePermission" => permissions::remove,
     "TagResource" => tags::tag,
     "UntagResource" => tags::untag,
     "UpdateFunctionCode" => functions::update_code,
@@ -46,6 +50,7 @@ operations! {
 
 /// The service.
 pub(crate) const SERVICE: Service = Service {
+    resource_policy: Some(permissions::policy_of),
     routes: &[Route {
         matches: |parts, _| signed_urls::is_below(parts, download::PATH),
         handle: |cloud, request| {

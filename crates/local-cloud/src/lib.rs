@@ -21,6 +21,7 @@
 
 mod admission;
 mod api;
+mod authorization;
 mod beneath;
 mod children;
 mod clock;
@@ -44,7 +45,6 @@ mod lambda;
 mod limits;
 mod log;
 mod logs;
-#[expect(dead_code, reason = "requests are not evaluated yet")]
 mod policy;
 mod requests;
 mod runtime;

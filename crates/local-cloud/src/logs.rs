@@ -1,11 +1,16 @@
 //! CloudWatch Logs: groups, streams and events, in separate tables because a job may write
 //! thousands of lines a second.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
-use super::Cloud;
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde_json::json;
+
 use super::api::{ApiError, ApiResult};
+use super::cloud::caller::Caller;
 use super::cloud::service::{RESERVED_TAG, Service, operations};
+use super::{Cloud, authorization, log};
 
 mod events;
 mod groups;
@@ -54,14 +59,27 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// Adds lines to a stream on behalf of a service, and creates the group and the stream if they do not
-/// exist. Each line is its time in milliseconds since the epoch and its text.
+/// Adds lines to a stream on behalf of a role, and creates the group and the stream if they do not exist. Each
+/// line is its time in milliseconds since the epoch and its text. As in AWS, a program whose role may not write
+/// logs runs without them; the server's log says so once.
 pub(crate) fn append(
     cloud: &Cloud,
+    role: &Caller,
     group: &str,
     stream: &str,
     lines: &[(i64, String)],
 ) -> ApiResult<()> {
+    if let Err(error) = may_append(cloud, role, group, stream) {
+        if !error.is_denied() {
+            return Err(error);
+        }
+        let silent = &cloud.state::<Silent>().0;
+        let mut silent = silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.insert(format!("{group} {stream}")) {
+            log::write_line(&format!("no log {group} {stream}: {}", error.message));
+        }
+        return Ok(());
+    }
     cloud.store().transaction(|tx| {
         let now = now();
         tx.prepare_cached("INSERT OR IGNORE INTO log_groups VALUES (?1, ?2, NULL, '{}')")?
@@ -77,6 +95,44 @@ pub(crate) fn append(
             lines.iter().map(|(time, line)| (*time, line.as_str())),
         )
     })
+}
+
+/// The streams that are not written because the role may not write them.
+#[derive(Debug, Default)]
+struct Silent(Mutex<HashSet<String>>);
+
+/// Fails unless a role may write to a stream and create what is missing.
+fn may_append(cloud: &Cloud, role: &Caller, group: &str, stream: &str) -> ApiResult<()> {
+    if role.session().is_none() {
+        return Ok(());
+    }
+    let (has_group, has_stream) = cloud.store().transaction(|tx| {
+        let has_group = exists(require_group(tx, group))?;
+        Ok((
+            has_group,
+            has_group && exists(stream_id(tx, group, stream))?,
+        ))
+    })?;
+    let input = json!({"logGroupName": group, "logStreamName": stream, "logEvents": []});
+    for (operation, needed) in [
+        ("CreateLogGroup", !has_group),
+        ("CreateLogStream", !has_stream),
+        ("PutLogEvents", true),
+    ] {
+        if needed {
+            authorization::operation_of(cloud, role, &SERVICE, operation, &input)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether something was found.
+fn exists<T>(found: ApiResult<T>) -> ApiResult<bool> {
+    match found {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Every line of a stream in order, with its time; empty if the stream does not exist.

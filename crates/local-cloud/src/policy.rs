@@ -11,7 +11,7 @@
 //! session from one that names its account, resolves no variables in conditions, and lets a `*` in
 //! the value of a variable match any text. It also parses ARNs and patterns in every evaluation.
 //!
-//! Decisions are compared with those of `@cloud-copilot/iam-simulate` (tools/policy_cases.mjs).
+//! Decisions are compared with those of `@cloud-copilot/iam-simulate` (`tools/policy_cases.mjs`).
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub(crate) mod actions;
 mod condition;
 mod context;
 mod document;
+mod malformed;
 mod pattern;
 pub(crate) mod positions;
 

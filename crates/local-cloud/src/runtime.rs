@@ -136,7 +136,6 @@ pub(crate) fn recover(cloud: &Cloud) {
 
 /// Prepares an image to run, on behalf of the role that pulls it: unpacks its files and installs its Python
 /// dependencies. Both are cached, so a second call takes milliseconds.
-#[expect(unused_variables, reason = "what a role may pull is not evaluated yet")]
 pub(crate) async fn prepare(
     cloud: &Cloud,
     role: &Caller,
@@ -145,6 +144,9 @@ pub(crate) async fn prepare(
     let own = super::ecr::analyzer::stand_in(cloud, image_uri).await?;
     let resolve = || super::ecr::images::resolve(cloud, own.as_deref().unwrap_or(image_uri));
     let mut found = resolve()?;
+    if own.is_none() {
+        super::ecr::images::may_pull(cloud, role, &found.repository)?;
+    }
     // Keeps the layers readable even if the image is deleted in the meantime.
     let is_leased = |layer: &super::ecr::images::Layer| {
         let hex = layer.digest.trim_start_matches("sha256:");
@@ -291,8 +293,10 @@ async fn start(cloud: &Cloud, container: ContainerSpec, network: bool) -> ApiRes
     };
     notes.extend(level.gap().map(str::to_owned));
     notes.extend(image.notes.iter().cloned());
+    let role = container.session.caller();
     log_preamble(
         cloud,
+        &role,
         &container.log_group,
         &container.log_stream,
         &notes,
@@ -314,7 +318,7 @@ async fn start(cloud: &Cloud, container: ContainerSpec, network: bool) -> ApiRes
     };
     process::spawn(
         &spec,
-        process::to_log(cloud, container.log_group, container.log_stream),
+        process::to_log(cloud, role, container.log_group, container.log_stream),
     )
     .await
 }
@@ -332,6 +336,7 @@ fn relocate(mut command: Vec<String>, opt: &Path) -> Vec<String> {
 /// Writes the first lines of a log, which describe the image and the isolation.
 fn log_preamble(
     cloud: &Cloud,
+    role: &Caller,
     group: &str,
     stream: &str,
     notes: &[String],
@@ -342,7 +347,7 @@ fn log_preamble(
         .chain(notes.iter().cloned())
         .map(|note| (now, format!("[mlops] {note}")))
         .collect();
-    super::logs::append(cloud, group, stream, &lines)
+    super::logs::append(cloud, role, group, stream, &lines)
 }
 
 /// The environment of every process: the endpoint of this cloud, the credentials of its role's session, and a

@@ -52,6 +52,7 @@ mod multipart_list;
 mod notifications;
 pub(crate) mod objects;
 mod pages;
+mod permissions;
 mod policy;
 mod reading;
 mod receive;
@@ -96,6 +97,7 @@ CREATE TABLE IF NOT EXISTS s3_parts (
 
 /// The service.
 pub(crate) const SERVICE: Service = Service {
+    resource_policy: Some(buckets::policy_of),
     http_operations: service::OPERATIONS,
     routes: &[Route {
         // Forms are authenticated by their signed policy.

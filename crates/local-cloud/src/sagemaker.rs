@@ -19,6 +19,7 @@ mod tags;
 /// The service.
 pub(crate) const SERVICE: Service = Service {
     checks_limits: true,
+    resource_policy: Some(registry::policy_of),
     recover: Some(recover),
     shut_down: Some(|cloud| Box::pin(shut_down(cloud))),
     ..Service::json(

@@ -125,7 +125,8 @@ impl Store {
     pub(super) fn changes(&self) -> i64 {
         let connection = self.lock();
         connection
-            .query_row("SELECT total_changes()", [], |row| row.get(0))
+            .prepare_cached("SELECT total_changes()")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .unwrap_or_default()
     }
 

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Cloud;
 use super::api::form::list as form_list;
 use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult, NoInput};
@@ -18,6 +17,7 @@ use super::credentials::Credentials;
 use super::iam::{self, Assumption};
 use super::limits;
 use super::policy::{Context, Missing, Principal};
+use super::{Cloud, authorization};
 
 mod direct;
 mod sessions;
@@ -46,6 +46,7 @@ operations! {
 pub(crate) const SERVICE: Service = Service {
     unsigned_operations: &["AssumeRoleWithWebIdentity"],
     find_session: Some(sessions::credentials),
+    authorize: Some(authorization::operation),
     routes: &[direct::ROUTE],
     ..Service::query(
         "sts",

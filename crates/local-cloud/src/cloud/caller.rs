@@ -50,6 +50,13 @@ pub(crate) struct RoleSession {
     pub(crate) issued: i64,
 }
 
+impl RoleSession {
+    /// True if it has session policies, which limit what the role allows.
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.policies.is_empty() || !self.policy_arns.is_empty()
+    }
+}
+
 impl Caller {
     /// The caller of the code that is running.
     pub(crate) fn current() -> Self {

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::Cloud;
 use super::caller::Caller;
 use crate::api::{ApiError, ApiResult};
+use crate::policy::Call;
 
 /// The message that most services return for a tag whose key begins with `aws:`.
 pub(crate) const RESERVED_TAG: &str =
@@ -99,6 +100,12 @@ type ShutDown = for<'a> fn(&'a Cloud) -> BoxFuture<'a, ()>;
 /// a session's and is none.
 type FindSession = fn(&Cloud, &str) -> ApiResult<Option<SessionCredentials>>;
 
+/// Fails if the current caller may not run an operation of a service with this input.
+type Authorize = fn(&Cloud, &'static Service, &str, &Value) -> ApiResult<()>;
+
+/// Looks up the policy of the resource of a call: of a bucket, a key, a repository, a role.
+type ResourcePolicy = fn(&Cloud, &Call) -> ApiResult<Option<String>>;
+
 /// The credentials of a session that a service has issued.
 #[derive(Debug)]
 pub(crate) struct SessionCredentials {
@@ -176,6 +183,10 @@ pub(crate) struct Service {
     pub(crate) checks_limits: bool,
     /// Looks up the credentials of a session by access key, if the service issues sessions.
     pub(crate) find_session: Option<FindSession>,
+    /// Decides what the sessions that the service issues may do.
+    pub(crate) authorize: Option<Authorize>,
+    /// The policy of the resource of a call, if the resource has one.
+    pub(crate) resource_policy: Option<ResourcePolicy>,
     /// Data outside of collections of records, for the garbage collector.
     pub(crate) housekeeping: Housekeeping,
     /// Error code and message for a tag whose key begins with `aws:`; `{key}` is that key.
@@ -206,6 +217,8 @@ impl Service {
             tables: "",
             checks_limits: false,
             find_session: None,
+            authorize: None,
+            resource_policy: None,
             housekeeping: Housekeeping::NONE,
             reserved_tag: ("ValidationException", RESERVED_TAG),
             recover: None,

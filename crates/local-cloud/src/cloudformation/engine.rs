@@ -61,6 +61,7 @@ impl std::fmt::Display for Failure {
 pub(super) fn reason(kind: &Type, error: &ApiError) -> String {
     let code = match error.code.as_str() {
         "InvalidRequest" => return error.message.clone(),
+        _ if error.is_denied() => "AccessDenied",
         code if error.is_gone() || code.contains("NotFound") => "NotFound",
         code if code.contains("AlreadyExists") || code.contains("AlreadyOwned") => "AlreadyExists",
         "NotStabilized" => "NotStabilized",

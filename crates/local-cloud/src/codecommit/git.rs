@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio_util::io::ReaderStream;
 
-use super::{find, programs, touch};
+use super::{find, permissions, programs, touch};
 use crate::api::{ApiError, ApiResult};
 use crate::children::{Ender, Guarded};
 use crate::{Cloud, admission};
@@ -50,7 +50,8 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
         ApiError::not_found("NotFound", "git clients must use /v1/repos/NAME").status(404)
     })?;
     // Before reading any record: unauthorized clients must not learn which repositories exist.
-    let _caller = admission::check_git(cloud, parts, path.trim_end_matches(service))?;
+    let caller = admission::check_git(cloud, parts, path.trim_end_matches(service))?;
+    let body = permissions::check(cloud, &caller, parts, (name, service), body).await?;
     let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
         repository.settle().await?;

@@ -10,9 +10,10 @@ use super::image_id::{ImageId, Miss, image_not_found};
 use super::manifests::{self, Manifest};
 use super::states::{ImageStatus, TagStatus};
 use super::{Repository, StoredImage, blobs, change, find, page, scan, with_token};
-use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
+use crate::cloud::caller::Caller;
+use crate::{Cloud, authorization};
 
 /// An image as other services need it to run a program.
 #[derive(Debug, Clone)]
@@ -117,6 +118,19 @@ pub(super) fn remove(cloud: &Cloud, name: &str, id: &ImageId) -> ApiResult<()> {
             }
         })
     })
+}
+
+/// Fails unless a role may pull the images of a repository.
+pub(crate) fn may_pull(cloud: &Cloud, role: &Caller, repository: &str) -> ApiResult<()> {
+    let input = json!({ "repositoryName": repository });
+    for operation in [
+        "GetAuthorizationToken",
+        "BatchGetImage",
+        "GetDownloadUrlForLayer",
+    ] {
+        authorization::operation_of(cloud, role, &super::SERVICE, operation, &input)?;
+    }
+    Ok(())
 }
 
 /// Resolves an image URI: `HOST/REPOSITORY[:TAG][@DIGEST]`, where HOST is this registry by any

@@ -43,6 +43,7 @@ impl Refusal {
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         let (status, code) = match error.code.as_str() {
+            _ if error.is_denied() => (403, "DENIED"),
             "RepositoryNotFoundException" => (404, "NAME_UNKNOWN"),
             "ImageNotFoundException" => (404, "MANIFEST_UNKNOWN"),
             "LayersNotFoundException" | "ReferencedImagesNotFoundException" => {

@@ -18,9 +18,9 @@ use super::images::remove;
 use super::manifests::{self, OCI_INDEX};
 use super::refusal::{Refusal, Registered, header, send, sha256};
 use super::{auth, blobs, find, uploads};
-use crate::Cloud;
 use crate::api::ApiError;
 use crate::wire::body;
+use crate::{Cloud, authorization};
 
 /// The largest manifest, as in ECR.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -111,6 +111,7 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
     }
     let (name, target) = target(&path[1..])
         .ok_or_else(|| Refusal::new(404, "NAME_UNKNOWN", "no resource at this path"))?;
+    permit(cloud, name, operation(&parts.method, &target))?;
     find(cloud, None, name)?;
     match (&parts.method, target) {
         (&Method::GET, Target::Tags) => tags(cloud, name, parts),
@@ -154,6 +155,29 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
             format!("the registry does not support {method} here"),
         )),
     }
+}
+
+/// The operation of ECR whose permission a request needs (ECR user guide, "Private repository policy
+/// examples"). Unverified against AWS: that of `Referrers`.
+fn operation(method: &Method, target: &Target<'_>) -> &'static str {
+    match (method, target) {
+        (_, Target::Tags) => "ListImages",
+        (&Method::PUT, Target::Manifest(_)) => "PutImage",
+        (&Method::DELETE, Target::Manifest(_)) => "BatchDeleteImage",
+        (_, Target::Manifest(_) | Target::Referrers(_)) => "BatchGetImage",
+        (&Method::HEAD, Target::Blob(_)) => "BatchCheckLayerAvailability",
+        (_, Target::Blob(_)) => "GetDownloadUrlForLayer",
+        (_, Target::Uploads) => "InitiateLayerUpload",
+        (&Method::PUT, Target::Upload(_)) => "CompleteLayerUpload",
+        (_, Target::Upload(_)) => "UploadLayerPart",
+    }
+}
+
+/// Fails unless the current caller may run an operation on a repository.
+fn permit(cloud: &Cloud, repository: &str, operation: &str) -> Registered<()> {
+    let input = json!({ "repositoryName": repository });
+    let allowed = authorization::operation(cloud, &super::SERVICE, operation, &input);
+    allowed.map_err(Into::into)
 }
 
 fn query(parts: &Parts, name: &str) -> Option<String> {
@@ -220,7 +244,10 @@ fn created(name: &str, digest: &str) -> Response<Body> {
 async fn start(cloud: &Cloud, name: &str, parts: &Parts, body: Body) -> Registered<Response<Body>> {
     if let (Some(digest), Some(from)) = (query(parts, "mount"), query(parts, "from")) {
         let hex = sha256(&digest)?;
-        if let Some(layer) = blobs::find(cloud, &from, &digest)?
+        // Without permission to read the other repository, the client uploads the layer.
+        let may_read = permit(cloud, &from, "GetDownloadUrlForLayer").is_ok();
+        if may_read
+            && let Some(layer) = blobs::find(cloud, &from, &digest)?
             && cloud.blobs().touch(hex)
         {
             uploads::keep(cloud, name, hex, layer.size)?;

@@ -9,8 +9,21 @@ use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
-use crate::policy::Document;
+use crate::policy::{Call, Document};
 use crate::{Cloud, system_tags};
+
+/// The policy of the repository that a call is about.
+pub(super) fn repository_policy(cloud: &Cloud, call: &Call) -> ApiResult<Option<String>> {
+    let prefix = cloud.arn("ecr", "repository/");
+    let Some(name) = call.resource.strip_prefix(&prefix) else {
+        return Ok(None);
+    };
+    match find(cloud, None, name) {
+        Ok(repository) => Ok(repository.policy),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

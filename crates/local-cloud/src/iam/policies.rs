@@ -96,6 +96,48 @@ fn missing_version(arn: &str, version: &str) -> ApiError {
     ))
 }
 
+/// AWS's own policies whose documents are known here.
+const KNOWN: &[(&str, &str)] = &[
+    (
+        "arn:aws:iam::aws:policy/AdministratorAccess",
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#,
+    ),
+    (
+        "arn:aws:iam::aws:policy/AWSCloudFormationReadOnlyAccess",
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", "Action": [
+            "cloudformation:Describe*", "cloudformation:EstimateTemplateCost", "cloudformation:Get*",
+            "cloudformation:List*", "cloudformation:ValidateTemplate", "cloudformation:Detect*"]}]}"#,
+    ),
+    // Version 87, of 2022: the actions of services that the local cloud has.
+    (
+        "arn:aws:iam::aws:policy/ReadOnlyAccess",
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", "Action": [
+            "cloudformation:Describe*", "cloudformation:Detect*", "cloudformation:Estimate*",
+            "cloudformation:Get*", "cloudformation:List*", "codecommit:BatchGet*", "codecommit:Describe*",
+            "codecommit:Get*", "codecommit:GitPull", "codecommit:List*", "ec2:Describe*", "ec2:Get*",
+            "ecr:BatchCheck*", "ecr:BatchGet*", "ecr:Describe*", "ecr:Get*", "ecr:List*", "iam:Generate*",
+            "iam:Get*", "iam:List*", "iam:Simulate*", "kms:Describe*", "kms:Get*", "kms:List*",
+            "lambda:Get*", "lambda:List*", "logs:Describe*", "logs:FilterLogEvents", "logs:Get*",
+            "logs:ListTagsLogGroup", "logs:StartQuery", "logs:StopQuery", "s3:DescribeJob", "s3:Get*",
+            "s3:List*", "sagemaker:Describe*", "sagemaker:GetSearchSuggestions", "sagemaker:List*",
+            "sagemaker:Search", "ssm:Describe*", "ssm:Get*", "ssm:List*"]}]}"#,
+    ),
+    (
+        "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+        r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*",
+            "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]}]}"#,
+    ),
+];
+
+/// The document of a policy's default version; `None` for one of AWS's own that is not known here.
+pub(super) fn document(cloud: &Cloud, arn: &str) -> ApiResult<Option<String>> {
+    if arn.starts_with(AWS_MANAGED) {
+        let known = KNOWN.iter().find(|(known, _)| *known == arn);
+        return Ok(known.map(|(_, document)| (*document).to_owned()));
+    }
+    text(cloud, arn).map(Some)
+}
+
 pub(super) fn require(cloud: &Cloud, arn: &str) -> ApiResult<Policy> {
     if arn.starts_with(AWS_MANAGED) {
         return Err(ApiError::not_implemented(format_args!(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::document::{Document, encoded};
 use super::{
     AssumedRole, Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
-    merge_tags, no_such_entity, policies, unique_id,
+    merge_tags, no_such_entity, require_boundary, unique_id,
 };
 use crate::Cloud;
 use crate::api::form::{list as form_list, whole};
@@ -16,6 +16,7 @@ use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
+use crate::policy::Call;
 use crate::store::Collection;
 
 /// The record of a role, under its name.
@@ -47,6 +48,11 @@ impl Role {
         }
     }
 
+    /// True if this is the role with an id.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id == id
+    }
+
     /// The API's shape of a role. Lists of roles omit tags and boundary, as in IAM.
     fn shape(&self, whole: bool) -> Value {
         let mut shape = json!({
@@ -64,13 +70,25 @@ impl Role {
             shape["RoleLastUsed"] = json!({});
             if let Some(arn) = &self.boundary {
                 shape["PermissionsBoundary"] = json!({
-                    "PermissionsBoundaryType": "Policy",
+                    "PermissionsBoundaryType": "PermissionsBoundaryPolicy",
                     "PermissionsBoundaryArn": arn,
                 });
             }
         }
         shape
     }
+}
+
+/// The trust policy of the role that a call of STS is about.
+pub(super) fn trust_policy(cloud: &Cloud, call: &Call) -> ApiResult<Option<String>> {
+    if !call.action.starts_with("sts:") {
+        return Ok(None);
+    }
+    let name = call.resource.rsplit('/').next().unwrap_or_default();
+    let role = collection(cloud).get(name)?;
+    Ok(role
+        .filter(|role| role.arn == call.resource)
+        .map(|role| role.trust))
 }
 
 /// Every role, under its name.
@@ -98,9 +116,11 @@ fn missing(name: &str) -> ApiError {
     no_such_entity(format!("The role with name {name} cannot be found."))
 }
 
-/// Creates a role that a service can assume; returns its ARN. For tests.
+/// Creates a role that a service can assume and that may do these actions; returns its ARN. For tests.
 #[cfg(test)]
-pub(crate) fn trusting(cloud: &Cloud, name: &str, service: &str) -> String {
+pub(crate) fn trusting(cloud: &Cloud, name: &str, service: &str, actions: &[&str]) -> String {
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": actions, "Resource": "*"}]});
     let trust = json!({"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
                                       "Principal": {"Service": service}}]});
     let role = Role {
@@ -114,7 +134,7 @@ pub(crate) fn trusting(cloud: &Cloud, name: &str, service: &str) -> String {
         max_session: 3600,
         boundary: None,
         tags: Vec::new(),
-        inline: BTreeMap::new(),
+        inline: BTreeMap::from([("test".to_owned(), policy.to_string())]),
         attached: Vec::new(),
     };
     let roles = collection(cloud);
@@ -141,7 +161,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreateRole) -> ApiResult<Value>
     check_name("roleName", &name, 64)?;
     let path = check_path(input.path)?;
     if let Some(arn) = &input.permissions_boundary {
-        policies::require_boundary(cloud, arn)?;
+        require_boundary(cloud, arn)?;
     }
     let role = Role {
         arn: format!("arn:aws:iam::{ACCOUNT}:role{path}{name}"),
@@ -173,7 +193,7 @@ pub(super) struct PutBoundary {
 }
 
 pub(super) async fn put_boundary(cloud: &Cloud, input: PutBoundary) -> ApiResult<Empty> {
-    policies::require_boundary(cloud, &input.permissions_boundary)?;
+    require_boundary(cloud, &input.permissions_boundary)?;
     change(cloud, &input.role_name, |role| {
         role.boundary = Some(input.permissions_boundary);
         Ok(Empty {})

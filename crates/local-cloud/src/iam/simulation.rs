@@ -38,6 +38,7 @@ struct Simulation {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names of AWS's request")]
 struct Entry {
     context_key_name: String,
     #[serde(deserialize_with = "list")]

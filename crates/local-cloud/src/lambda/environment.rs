@@ -41,8 +41,6 @@ pub(super) struct Environment {
     started: Instant,
     /// Start-up time, until an invocation has reported it.
     init: Option<Duration>,
-    /// The session of the function's role, which ends with the environment.
-    _session: Arc<ServiceSession>,
 }
 
 /// How an invocation ended.
@@ -80,6 +78,7 @@ impl Environment {
         let today = jiff::Timestamp::now().strftime("%Y/%m/%d");
         let log = Arc::new(Log {
             cloud: cloud.clone(),
+            session: session.clone(),
             group: plan.log_group.clone(),
             stream: format!("{today}/[{LATEST}]{id}"),
             tail: Mutex::default(),
@@ -90,7 +89,7 @@ impl Environment {
         let function = FunctionSpec {
             code: code::directory(cloud, &plan.code),
             directory: directory.join("task"),
-            session: session.clone(),
+            session,
             program: if plan.runtime.starts_with("python") {
                 Program::Python(PYTHON)
             } else {
@@ -113,7 +112,6 @@ impl Environment {
             asked: false,
             started,
             init: None,
-            _session: session,
         })
     }
 
@@ -270,6 +268,8 @@ fn variables(plan: &Plan, address: &str, stream: &str) -> BTreeMap<String, Strin
 /// The log stream of an environment.
 struct Log {
     cloud: Cloud,
+    /// The session of the function's role.
+    session: Arc<ServiceSession>,
     group: String,
     stream: String,
     /// The last part of the log of the current invocation.
@@ -309,7 +309,8 @@ impl Log {
             return;
         }
         // A failed log write must not stop the function.
-        let _ = logs::append(&self.cloud, &self.group, &self.stream, lines);
+        let role = self.session.caller();
+        let _ = logs::append(&self.cloud, &role, &self.group, &self.stream, lines);
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, line) in lines {
             tail.extend_from_slice(line.as_bytes());

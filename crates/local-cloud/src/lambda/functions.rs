@@ -74,6 +74,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreateFunction) -> ApiResult<Va
         configuration,
         code: String::new(),
         tags: input.tags.into_map(),
+        policy: Vec::new(),
         active: None,
     };
     record.take_code(zip);
@@ -93,13 +94,26 @@ impl FunctionRecord {
     }
 
     /// Records a change: a new revision and modification time.
-    fn touch(&mut self) {
+    pub(super) fn touch(&mut self) {
         self.configuration["RevisionId"] = json!(uuid::Uuid::new_v4().to_string());
         self.configuration["LastModified"] = json!(
             jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H:%M:%S.%3f+0000")
                 .to_string()
         );
+    }
+
+    /// Fails if the revision is not the expected one.
+    pub(super) fn expect_revision(&self, expected: Option<&str>) -> ApiResult<()> {
+        if expected.is_some_and(|expected| self.configuration["RevisionId"] != expected) {
+            return Err(ApiError::new(
+                "PreconditionFailedException",
+                "The Revision Id provided does not match the latest Revision Id. Call the \
+                 GetFunction/GetAlias API to retrieve the latest Revision Id",
+            )
+            .status(412));
+        }
+        Ok(())
     }
 
     /// Begins an update. It is refused while another is in progress, or if the revision is not the expected
@@ -114,14 +128,7 @@ impl FunctionRecord {
                     .unwrap_or_default()
             )));
         }
-        if expected.is_some_and(|expected| self.configuration["RevisionId"] != expected) {
-            return Err(ApiError::new(
-                "PreconditionFailedException",
-                "The Revision Id provided does not match the latest Revision Id. Call the \
-                 GetFunction/GetAlias API to retrieve the latest Revision Id",
-            )
-            .status(412));
-        }
+        self.expect_revision(expected)?;
         let configuration = &mut self.configuration;
         configuration["LastUpdateStatus"] = json!(UpdateStatus::InProgress);
         configuration["LastUpdateStatusReason"] = json!("The function is being created.");

@@ -20,6 +20,9 @@ pub(super) struct FunctionRecord {
     pub(super) code: String,
     /// Its tags.
     pub(super) tags: BTreeMap<String, String>,
+    /// The statements of its policy.
+    #[serde(default)]
+    pub(super) policy: Vec<Value>,
     /// The plan that invocations run; `None` until the function is active. During an update it is
     /// the previous one.
     pub(super) active: Option<Plan>,

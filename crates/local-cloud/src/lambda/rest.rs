@@ -98,6 +98,7 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
         })
         .collect::<Option<Vec<String>>>()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let mut input = Map::new();
     let (operation, label) = match (parts.method.as_str(), &segments[..]) {
         ("POST", ["2015-03-31", "functions"]) => ("CreateFunction", None),
         ("GET", ["2015-03-31", "functions"]) => ("ListFunctions", None),
@@ -111,12 +112,17 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
         }
         ("PUT", ["2015-03-31", "functions", name, "code"]) => ("UpdateFunctionCode", Some(*name)),
         ("POST", ["2015-03-31", "functions", name, "invocations"]) => ("Invoke", Some(*name)),
+        ("POST", ["2015-03-31", "functions", name, "policy"]) => ("AddPermission", Some(*name)),
+        ("GET", ["2015-03-31", "functions", name, "policy"]) => ("GetPolicy", Some(*name)),
+        ("DELETE", ["2015-03-31", "functions", name, "policy", statement]) => {
+            input.insert("StatementId".to_owned(), json!(statement));
+            ("RemovePermission", Some(*name))
+        }
         ("GET", ["2017-03-31", "tags", resource]) => ("ListTags", Some(*resource)),
         ("POST", ["2017-03-31", "tags", resource]) => ("TagResource", Some(*resource)),
         ("DELETE", ["2017-03-31", "tags", resource]) => ("UntagResource", Some(*resource)),
         _ => return None,
     };
-    let mut input = Map::new();
     if let Some(label) = label {
         let member = if segments.get(1) == Some(&"tags") {
             "Resource"
@@ -148,8 +154,10 @@ fn succeed(operation: &str, mut answer: Value) -> Response<Body> {
         return invoked(&answer).unwrap_or_else(|error| refuse(&error));
     }
     let status = match operation {
-        "CreateFunction" => StatusCode::CREATED,
-        "DeleteFunction" | "TagResource" | "UntagResource" => StatusCode::NO_CONTENT,
+        "AddPermission" | "CreateFunction" => StatusCode::CREATED,
+        "DeleteFunction" | "RemovePermission" | "TagResource" | "UntagResource" => {
+            StatusCode::NO_CONTENT
+        }
         _ => StatusCode::OK,
     };
     drop_nulls(&mut answer);
@@ -251,7 +259,6 @@ mod tests {
         for (method, rest) in [
             (Method::PATCH, "/f"),
             (Method::POST, "/f/versions"),
-            (Method::GET, "/f/policy"),
             (Method::POST, "/a/b/invocations"),
         ] {
             assert_eq!(found(method, &format!("{functions}{rest}")), None, "{rest}");

@@ -8,7 +8,7 @@ use jiff::civil::{Date, DateTime};
 use serde_json::Value;
 
 use super::context::{Found, Lookup, Values};
-use super::document::{Malformed, malformed, texts};
+use super::malformed::{Malformed, malformed, texts};
 use super::pattern::{ArnPattern, Pattern, Syntax};
 
 /// One operator for one key.
@@ -130,7 +130,9 @@ impl Condition {
         keys.push(self.key.clone());
         match &self.test {
             Test::Text(patterns) | Test::AnyCase(patterns) | Test::Bool(patterns) => {
-                patterns.iter().for_each(|pattern| pattern.keys(keys));
+                for pattern in patterns {
+                    pattern.keys(keys);
+                }
             }
             Test::Arn(patterns) => {
                 patterns

@@ -60,13 +60,6 @@ impl Context {
         self.keys.insert(key.to_ascii_lowercase(), None);
     }
 
-    /// Adds the keys of another context, replacing those that are the same.
-    pub(crate) fn extend(&mut self, other: &Self) {
-        let keys = other.keys.iter();
-        self.keys
-            .extend(keys.map(|(key, values)| (key.clone(), values.clone())));
-    }
-
     /// The values of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&Values> {
         self.keys.get(&key.to_ascii_lowercase())?.as_ref()

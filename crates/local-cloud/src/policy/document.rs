@@ -1,11 +1,10 @@
 //! Policy documents: parsed once, evaluated often.
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
 use super::context::{Lookup, Missing};
+use super::malformed::{Malformed, malformed, texts};
 use super::pattern::{ArnPattern, Pattern, Syntax};
 use super::{Call, Principal, PrincipalKind};
 use crate::limits;
@@ -15,16 +14,6 @@ use crate::limits;
 pub(crate) enum Effect {
     Allow,
     Deny,
-}
-
-/// Why a document is not a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) String);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
 }
 
 /// A parsed policy document.
@@ -416,21 +405,4 @@ fn resources(value: &Value, variables: bool) -> Result<Vec<Resource>, Malformed>
             })
         })
         .collect()
-}
-
-/// One text, or a list of them; numbers and Booleans count as texts.
-pub(super) fn texts(value: &Value) -> Result<Vec<String>, Malformed> {
-    let one = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
-        _ => Err(malformed("a value is neither a text nor a list of texts")),
-    };
-    match value {
-        Value::Array(values) => values.iter().map(one).collect(),
-        value => Ok(vec![one(value)?]),
-    }
-}
-
-pub(super) fn malformed(message: impl fmt::Display) -> Malformed {
-    Malformed(message.to_string())
 }

@@ -514,7 +514,7 @@ fn a_boundary_makes_every_deny_with_not_principal_apply() {
     assert_eq!(decide(&policies), denied(Kind::Resource, true, None));
 }
 
-/// The cases of tools/policy_cases.mjs, with the decisions of @cloud-copilot/iam-simulate.
+/// The cases of `tools/policy_cases.mjs`, with the decisions of `@cloud-copilot/iam-simulate`.
 #[test]
 fn decisions_are_those_of_iam_simulate() {
     let path = concat!(

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use super::Isolation;
 use super::enter::{IsolationLevel, SandboxSpec, View};
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 use crate::{Cloud, beneath, children, clock, logs};
 
 /// Maximum length of a line, in bytes: CloudWatch Logs accepts events of 256 KiB, including 26
@@ -171,9 +172,10 @@ fn try_level(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> 
 /// Lines of output, each with its time in milliseconds since the epoch.
 pub(super) type Lines = [(i64, String)];
 
-/// Writes output to a log stream.
+/// Writes output to a log stream on behalf of a role.
 pub(super) fn to_log(
     cloud: &Cloud,
+    role: Caller,
     group: String,
     stream: String,
 ) -> impl FnMut(&Lines) + Send + 'static {
@@ -190,7 +192,7 @@ pub(super) fn to_log(
             )
         });
         let all: Vec<(i64, String)> = note.into_iter().chain(lines.iter().cloned()).collect();
-        match logs::append(&cloud, &group, &stream, &all) {
+        match logs::append(&cloud, &role, &group, &stream, &all) {
             Ok(()) => lost = 0,
             Err(_) => lost += lines.len(),
         }

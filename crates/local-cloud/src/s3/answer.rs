@@ -5,7 +5,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use s3s::host::S3Host;
 use s3s::{HttpResponse, StdError};
@@ -69,7 +69,7 @@ fn decoded(text: &str) -> String {
 
 impl RequestInfo {
     pub(super) fn of(parts: &Parts) -> Self {
-        let (bucket, key) = bucket_and_key(parts);
+        let (bucket, key) = bucket_and_key(&parts.uri, &parts.headers);
         let query = parts.uri.query().unwrap_or_default();
         let member = |wanted: &str| {
             query.split('&').find_map(|member| {
@@ -171,9 +171,9 @@ impl RequestInfo {
 }
 
 /// Bucket and key of a request, from its host and path; empty if absent.
-pub(super) fn bucket_and_key(parts: &Parts) -> (String, String) {
-    let path = decoded(parts.uri.path().trim_start_matches('/'));
-    let host = header(&parts.headers, http::header::HOST.as_str()).unwrap_or_default();
+pub(super) fn bucket_and_key(uri: &Uri, headers: &HeaderMap) -> (String, String) {
+    let path = decoded(uri.path().trim_start_matches('/'));
+    let host = header(headers, http::header::HOST.as_str()).unwrap_or_default();
     let hosted = Hosts
         .parse_host_header(host)
         .ok()

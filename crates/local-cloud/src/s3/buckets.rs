@@ -13,6 +13,7 @@ use super::settings::{self, Setting};
 use super::{bucket_policy, lifecycle, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::policy::Call;
 
 /// The versioning state of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +170,19 @@ pub(crate) fn delete(cloud: &Cloud, name: &str) -> ApiResult<()> {
     })?;
     super::multipart::remove_files(cloud, &uploads);
     Ok(())
+}
+
+/// The policy of the bucket that a call is about.
+pub(super) fn policy_of(cloud: &Cloud, call: &Call) -> ApiResult<Option<String>> {
+    let Some(path) = call.resource.strip_prefix("arn:aws:s3:::") else {
+        return Ok(None);
+    };
+    let bucket = path.split('/').next().unwrap_or_default();
+    match find_document(cloud, bucket, Setting::Policy) {
+        Ok(policy) => Ok(policy),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// True if the bucket exists.

@@ -1,15 +1,13 @@
 //! Access to objects for the other services of the local cloud (job inputs and outputs, data
 //! capture).
 
-#![expect(unused_variables, reason = "who may do what is not evaluated yet")]
-
 use std::fs::File;
 use std::io::Read;
 
 use super::buckets::{self, Bucket};
 use super::receive::{self, Received};
 use super::versions::{self, Details, NewVersion, Version, WriteCondition};
-use super::{encryption, listing, reading, stored};
+use super::{encryption, listing, permissions, reading, stored};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
@@ -30,6 +28,11 @@ pub(crate) struct Object {
 }
 
 impl Object {
+    /// Its bucket.
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
     fn new(bucket: &Bucket, version: Version) -> Self {
         Self {
             bucket: bucket.name.clone(),
@@ -45,6 +48,8 @@ impl Object {
 /// object that was deleted or overwritten since it was looked up can be `NoSuchKey` or
 /// `NoSuchVersion`.
 pub(crate) fn open(cloud: &Cloud, caller: &Caller, object: &Object) -> ApiResult<File> {
+    let path = (object.bucket.as_str(), object.key.as_str());
+    permissions::object(cloud, caller, "GetObject", path, None)?;
     stored::open_bytes(
         cloud,
         &object.bucket,
@@ -72,6 +77,7 @@ pub(crate) fn put(
     bytes: &[u8],
     content_type: &str,
 ) -> ApiResult<Object> {
+    permissions::object(cloud, caller, "PutObject", (bucket, key), None)?;
     let received = receive::copy(cloud, &mut &bytes[..])?;
     store(cloud, bucket, key, received, content_type)
 }
@@ -84,6 +90,7 @@ pub(crate) fn put_from(
     key: &str,
     reader: &mut impl Read,
 ) -> ApiResult<Object> {
+    permissions::object(cloud, caller, "PutObject", (bucket, key), None)?;
     let received = receive::copy(cloud, reader)?;
     store(cloud, bucket, key, received, "binary/octet-stream")
 }
@@ -138,6 +145,7 @@ pub(crate) fn open_newest(cloud: &Cloud, caller: &Caller, object: &Object) -> Ap
 /// The current version of an object; fails with `NoSuchBucket` or `NoSuchKey`. Its bytes stay
 /// readable even if it is overwritten in the meantime.
 pub(crate) fn head(cloud: &Cloud, caller: &Caller, bucket: &str, key: &str) -> ApiResult<Object> {
+    permissions::object(cloud, caller, "HeadObject", (bucket, key), None)?;
     let (bucket, version) = reading::find_object(cloud, bucket, key, None)?;
     Ok(Object::new(&bucket, version))
 }
@@ -150,6 +158,7 @@ pub(crate) fn version(
     key: &str,
     id: &str,
 ) -> ApiResult<Object> {
+    permissions::object(cloud, caller, "HeadObject", (bucket, key), Some(id))?;
     let (bucket, version) = reading::find_object(cloud, bucket, key, Some(id))?;
     Ok(Object::new(&bucket, version))
 }
@@ -169,6 +178,7 @@ pub(crate) fn list(
     bucket: &str,
     prefix: &str,
 ) -> ApiResult<Vec<Object>> {
+    permissions::listing(cloud, caller, bucket, prefix)?;
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
         let mut found = Vec::new();

@@ -3,10 +3,11 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::buckets;
 use super::versions::{self, Removed, WriteCondition};
+use super::{buckets, permissions};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 
 /// Maximum number of objects in one `DeleteObjects` request; S3's own limit.
 const MAX_OBJECTS: usize = 1000;
@@ -78,7 +79,17 @@ pub(super) async fn delete_many(
             etag: object.e_tag.as_ref().map(|etag| etag.value().to_owned()),
         };
         let id = object.version_id.clone();
-        match remove(cloud, &input.bucket, &object.key, id.as_deref(), &condition) {
+        let path = (input.bucket.as_str(), object.key.as_str());
+        let allowed = permissions::object(
+            cloud,
+            &Caller::current(),
+            "DeleteObject",
+            path,
+            id.as_deref(),
+        );
+        let removed = allowed
+            .and_then(|()| remove(cloud, &input.bucket, &object.key, id.as_deref(), &condition));
+        match removed {
             Ok(removed) => deleted.push(DeletedObject {
                 delete_marker: removed.marker.then_some(true),
                 delete_marker_version_id: removed.id.filter(|_| removed.marker),

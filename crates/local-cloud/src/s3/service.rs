@@ -6,7 +6,8 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::{
-    bucket_api, completion, multipart_api, multipart_list, pages, reading, removal, tags, transfer,
+    bucket_api, completion, multipart_api, multipart_list, pages, permissions, reading, removal,
+    tags, transfer,
 };
 use crate::Cloud;
 
@@ -35,6 +36,7 @@ macro_rules! service {
                 &self,
                 request: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
+                permissions::check(&self.cloud, $name, &request.uri, &request.headers)?;
                 $handler(&self.cloud, request).await
             })*
         }

@@ -27,6 +27,8 @@ operations! {
     "UpdateModelPackage" => packages::update,
 }
 
+pub(super) use groups::policy_of;
+
 /// The members of a new record that only AWS sets.
 fn created(record: &mut Value, now: f64) {
     record["CreationTime"] = now.into();

@@ -6,9 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::hosting::{self, Answer, Invocation, InvokeError, MAX_BODY};
-use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::{BodyLimit, Rest};
+use crate::{Cloud, authorization};
 
 /// The operations that this service has.
 pub(crate) const OPERATIONS: &[&str] = &["InvokeEndpoint"];
@@ -49,6 +49,10 @@ fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
 /// Invokes an endpoint.
 async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
     let endpoint = endpoint(parts).unwrap_or_default();
+    let input = json!({ "EndpointName": endpoint });
+    if let Err(error) = permit(cloud, &input) {
+        return refuse(&error);
+    }
     let body = body.to_vec();
     let header = |name: &str| text(&parts.headers, name).map(str::to_owned);
     let invocation = Invocation {
@@ -81,6 +85,11 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
             }),
         ),
     }
+}
+
+/// Fails unless the current caller may invoke an endpoint.
+fn permit(cloud: &Cloud, input: &Value) -> ApiResult<()> {
+    authorization::operation(cloud, &super::RUNTIME, "InvokeEndpoint", input)
 }
 
 /// NAME of `POST /endpoints/NAME/invocations`.

@@ -135,6 +135,16 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     for operation in ["DeleteFunction", "GetFunction", "GetFunctionConfiguration"] {
         all.push(("lambda", operation, name("FunctionName")));
     }
+    let function = name("FunctionName");
+    let statement =
+        json!({"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "*"});
+    for (operation, more) in [
+        ("AddPermission", statement),
+        ("GetPolicy", json!({})),
+        ("RemovePermission", json!({"StatementId": "s"})),
+    ] {
+        all.push(("lambda", operation, merged(&function, more)));
+    }
     for (operation, more) in [
         ("DeleteLogGroup", json!({})),
         ("DeleteLogStream", json!({"logStreamName": "s"})),

@@ -9,8 +9,8 @@ use super::table::{Source, Type};
 use super::target::{Created, Target};
 use crate::api::{ApiError, ApiResult};
 use crate::cloudformation::template::text_of;
-use crate::limits;
-use crate::s3::buckets;
+use crate::s3::{self, buckets};
+use crate::{authorization, limits};
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -65,6 +65,20 @@ const SETTINGS: &[(&str, &str, Form)] = &[
     ("NotificationConfiguration", "Notification", notification),
     ("LoggingConfiguration", "Logging", logging),
 ];
+
+/// The operation that writes a setting; those that remove one need the same permission.
+fn operation(setting: &str) -> &'static str {
+    match setting {
+        "Versioning" => "PutBucketVersioning",
+        "Encryption" => "PutBucketEncryption",
+        "PublicAccessBlock" => "PutPublicAccessBlock",
+        "OwnershipControls" => "PutBucketOwnershipControls",
+        "Lifecycle" => "PutBucketLifecycleConfiguration",
+        "Logging" => "PutBucketLogging",
+        "Tagging" => "PutBucketTagging",
+        _ => "PutBucketNotificationConfiguration",
+    }
+}
 
 fn as_it_is(value: &Value, _: &str) -> ApiResult<Value> {
     Ok(value.clone())
@@ -213,6 +227,12 @@ fn transitions(value: &Value, days: &str) -> Value {
     value.as_array().into_iter().flatten().map(one).collect()
 }
 
+/// Fails unless the current caller may run an operation of S3 on the target's bucket.
+fn permit(target: &Target<'_>, operation: &str, bucket: &str) -> ApiResult<()> {
+    let input = json!({"Bucket": bucket});
+    authorization::operation(target.cloud, &s3::SERVICE, operation, &input)
+}
+
 /// Only `Private`: the local cloud's S3 has no access control lists.
 fn check_access(target: &Target<'_>) -> ApiResult<()> {
     match target.get("AccessControl") {
@@ -235,6 +255,7 @@ impl Hooks for Bucket {
         check_access(target)?;
         // In us-east-1 a second CreateBucket of the owner succeeds; CloudFormation does
         // not adopt an existing bucket.
+        permit(target, "CreateBucket", target.name)?;
         if buckets::exists(target.cloud, target.name)? {
             let message = format!("{} already exists", target.name);
             return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
@@ -259,12 +280,14 @@ impl Hooks for Bucket {
                 None if *setting == "Versioning" => Some(json!({"Status": "Suspended"})),
                 None => None,
             };
+            permit(target, operation(setting), target.physical)?;
             buckets::set(target.cloud, target.physical, setting, value)?;
         }
         Ok(Map::new())
     }
 
     async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
+        permit(target, "DeleteBucket", target.physical)?;
         buckets::delete(target.cloud, target.physical)
     }
 
@@ -290,6 +313,7 @@ impl BucketPolicy {
             })?,
             other => other.cloned().unwrap_or_default(),
         };
+        permit(target, "PutBucketPolicy", bucket)?;
         buckets::set(target.cloud, bucket, "Policy", Some(policy))
     }
 }
@@ -314,6 +338,7 @@ impl Hooks for BucketPolicy {
 
     async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {
         if buckets::exists(target.cloud, target.physical)? {
+            permit(target, "DeleteBucketPolicy", target.physical)?;
             buckets::set(target.cloud, target.physical, "Policy", None)?;
         }
         Ok(())

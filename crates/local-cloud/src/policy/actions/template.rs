@@ -132,7 +132,9 @@ impl Template {
             match values.as_slice() {
                 [] => {
                     is_complete = false;
-                    texts.iter_mut().for_each(|text| text.push('*'));
+                    for text in &mut texts {
+                        text.push('*');
+                    }
                 }
                 [value] if self.is_own_arn(value) => return (values, true),
                 [value] => texts.iter_mut().for_each(|text| text.push_str(value)),

@@ -69,7 +69,6 @@ fn every_operation_has_an_entry_and_every_entry_an_operation() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of requests")]
 fn resources_come_from_the_members_of_a_request() {
     let arn = "arn:aws:sagemaker:r:1:model-package/g/1";
     for (name, input, expected) in [

@@ -196,12 +196,29 @@ impl Watched {
             std::fs::create_dir_all(self.base.join("model"))?;
             if let Some(uri) = &container.model_data {
                 let role = self.instance.session.caller();
-                artifact::fetch(&self.cloud, &role, uri, &self.base.join("model")).await?;
+                let model = self.base.join("model");
+                let fetched = artifact::fetch(&self.cloud, &role, uri, &model);
+                fetched.await.map_err(|error| without_permission(error, || {
+                    format!(
+                        "Failed to download model data for container \"container_1\" from URL: \"{uri}\". \
+                         Please ensure that there is an object located at the URL and that the role passed \
+                         to CreateModel has permissions to access the object."
+                    )
+                }))?;
             }
         }
         let role = self.instance.session.caller();
         let prepared = tokio::select! {
-            prepared = runtime::prepare(&self.cloud, &role, &container.image) => prepared?,
+            prepared = runtime::prepare(&self.cloud, &role, &container.image) => {
+                prepared.map_err(|error| without_permission(error, || {
+                    format!(
+                        "Please make sure all images included in the model for the production variant {} \
+                         exist, and that the execution role used to create the model has permissions to \
+                         access them.",
+                        self.instance.variant
+                    )
+                }))?
+            }
             () = asked(stopped) => return Ok(None),
         };
         let port = free_port()?;
@@ -222,7 +239,7 @@ impl Watched {
         );
         let now = jiff::Timestamp::now().as_millisecond();
         let group = log_group(&self.instance.endpoint);
-        logs::append(&self.cloud, &group, &self.log_stream, &[(now, note)])?;
+        logs::append(&self.cloud, &role, &group, &self.log_stream, &[(now, note)])?;
         let running = runtime::launch(&self.cloud, job).await?;
         Ok(Some((running, port)))
     }
@@ -253,6 +270,14 @@ impl Watched {
             () = clock::sleep(self.instance.health_timeout) => Err(sentence),
         }
     }
+}
+
+/// A missing permission of the model's role in SageMaker's words, followed by what is missing.
+fn without_permission(error: ApiError, sentence: impl FnOnce() -> String) -> ApiError {
+    if !error.is_denied() {
+        return error;
+    }
+    ApiError::validation(format!("{} ({})", sentence(), error.message))
 }
 
 /// Waits for a stop request, or until all handles that could send one are dropped.

@@ -115,6 +115,7 @@ impl Run {
         let now = jiff::Timestamp::now().as_millisecond();
         crate::logs::append(
             &self.cloud,
+            &self.caller(),
             &self.kind.log_group(),
             &self.stream(),
             &[(now, format!("[mlops] {line}"))],

@@ -42,12 +42,15 @@ fn only_internal_failures_are_internal_errors() {
     assert_eq!(theirs, "ClientError: no such image");
 }
 
+/// What the role of a job may do.
+const ACTIONS: [&str; 2] = ["s3:PutObject", "logs:*"];
+
 fn job(cloud: &Cloud, name: &str) -> Run {
     let describe = json!({
         "TrainingJobName": name,
         "TrainingJobStatus": "InProgress",
         "CreationTime": 1.0,
-        "RoleArn": crate::iam::trusting(cloud, "job", "sagemaker.amazonaws.com"),
+        "RoleArn": crate::iam::trusting(cloud, "job", "sagemaker.amazonaws.com", &ACTIONS),
         "OutputDataConfig": {"S3OutputPath": "s3://none/models"},
     });
     register(cloud, JobKind::Training, name, describe, None).unwrap()
@@ -58,7 +61,7 @@ fn a_job_that_cannot_be_registered_leaves_nothing() {
     let at = TestCloud::new();
     let cloud = at.cloud();
     let kind = JobKind::Training;
-    let role = crate::iam::trusting(&cloud, "job", "sagemaker.amazonaws.com");
+    let role = crate::iam::trusting(&cloud, "job", "sagemaker.amazonaws.com", &ACTIONS);
     let create = |tags: &Value| {
         let describe = json!({"TrainingJobName": "j", "TrainingJobStatus": "InProgress",
                               "RoleArn": role});

@@ -39,7 +39,16 @@ pub(super) fn download(
         return manifest(cloud, role, (&bucket, &key), directory, interrupt);
     }
     let mut count = 0;
-    for object in objects::list(cloud, role, &bucket, &key)? {
+    let listed = objects::list(cloud, role, &bucket, &key);
+    let listed = listed.map_err(|error| {
+        // What the role may not list is absent for SageMaker.
+        if error.is_denied() {
+            failed_download(&nothing(uri).message)
+        } else {
+            error
+        }
+    })?;
+    for object in listed {
         let relative = relative(&key, &object.key);
         if fetch(cloud, role, &object, relative, directory, interrupt)? {
             count += 1;
@@ -66,6 +75,22 @@ fn nothing(uri: &str) -> ApiError {
     ))
 }
 
+/// The failure of a download, in SageMaker's words.
+fn failed_download(why: &str) -> ApiError {
+    ApiError::validation(format!("Data download failed:{why}"))
+}
+
+/// An object that the role may not read, in SageMaker's words; any other error is unchanged.
+fn unreadable(error: ApiError, bucket: &str, key: &str) -> ApiError {
+    if !error.is_denied() {
+        return error;
+    }
+    failed_download(&format!(
+        "Unable to download object s3://{bucket}/{key} (AccessDenied: {})",
+        error.message
+    ))
+}
+
 /// `[{"prefix": "s3://bucket/a/"}, "b", "c/d", …]`
 fn manifest(
     cloud: &Cloud,
@@ -76,7 +101,8 @@ fn manifest(
 ) -> ApiResult<usize> {
     let bad =
         |why: &str| ApiError::validation(format!("s3://{bucket}/{key} is not a manifest: {why}"));
-    let bytes = objects::read(cloud, role, bucket, key)?;
+    let bytes =
+        objects::read(cloud, role, bucket, key).map_err(|error| unreadable(error, bucket, key))?;
     let list: Vec<serde_json::Value> =
         serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
     let (head, names) = list.split_first().ok_or_else(|| bad("it is empty"))?;
@@ -86,7 +112,9 @@ fn manifest(
     let (bucket, prefix) = objects::parse_uri(prefix)?;
     for name in names {
         let name = name.as_str().ok_or_else(|| bad("a name is not a string"))?;
-        let object = objects::head(cloud, role, &bucket, &format!("{prefix}{name}"))?;
+        let key = format!("{prefix}{name}");
+        let object = objects::head(cloud, role, &bucket, &key)
+            .map_err(|error| unreadable(error, &bucket, &key))?;
         fetch(cloud, role, &object, name, directory, interrupt)?;
     }
     Ok(names.len())
@@ -129,7 +157,8 @@ fn fetch(
         )));
     }
     // A copy, not a link: the program may write to its inputs, and blobs are shared.
-    let mut blob = objects::open_newest(cloud, role, object)?;
+    let mut blob = objects::open_newest(cloud, role, object)
+        .map_err(|error| unreadable(error, object.bucket(), &object.key))?;
     let mut file = directory.create_file(Path::new(relative))?;
     loop {
         interrupt.check()?;

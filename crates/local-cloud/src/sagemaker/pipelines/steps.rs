@@ -81,6 +81,23 @@ fn reason(error: &ApiError) -> String {
     }
 }
 
+/// Runs an operation of SageMaker on behalf of the execution's role. A denial has AWS's words for it.
+async fn invoke(cloud: &Cloud, operation: &str, request: Value) -> ApiResult<Value> {
+    let called = cloud.call("sagemaker", operation, request).await;
+    called.map_err(|error| {
+        if !error.is_denied() {
+            return error;
+        }
+        ApiError {
+            message: format!(
+                "Failed to invoke sagemaker:{operation}. Error Details: {}",
+                error.message
+            ),
+            ..error
+        }
+    })
+}
+
 /// How a step ended.
 pub(super) type Outcome = std::result::Result<Result, Ended>;
 
@@ -267,7 +284,7 @@ async fn run_job(
     request: Value,
 ) -> Outcome {
     let name = request[job.name].clone();
-    let created = cloud.call("sagemaker", job.create, request).await?;
+    let created = invoke(cloud, job.create, request).await?;
     let metadata = json!({ job.metadata: {"Arn": created[job.arn]} });
     follow(cloud, key, step, job, &name, metadata).await
 }
@@ -401,9 +418,7 @@ async fn register(cloud: &Cloud, execution: &Execution, mut arguments: Value) ->
         arguments["MetadataProperties"] = json!({});
     }
     arguments["MetadataProperties"]["GeneratedBy"] = execution.arn.clone().into();
-    let created = cloud
-        .call("sagemaker", "CreateModelPackage", arguments)
-        .await?;
+    let created = invoke(cloud, "CreateModelPackage", arguments).await?;
     let arn = &created["ModelPackageArn"];
     // An error is not retried, because that would create a second version.
     let described = json!({ "ModelPackageName": arn });
@@ -426,7 +441,7 @@ async fn model(
 ) -> Outcome {
     let mut request = tagged(arguments, execution, step);
     request["ModelName"] = name.into();
-    let created = cloud.call("sagemaker", "CreateModel", request).await?;
+    let created = invoke(cloud, "CreateModel", request).await?;
     // An error is not retried, because that would create a second model.
     let response = insist(cloud, "DescribeModel", &json!({ "ModelName": name }))
         .await

@@ -11,7 +11,7 @@ use super::states::ModelPackageStatus;
 use super::{ApiError, ApiResult, Cloud, created, tags};
 use crate::api::tags::Tags;
 use crate::clock;
-use crate::policy::Document;
+use crate::policy::{Call, Document};
 
 const LISTING: Listing = Listing {
     name: "ModelPackageGroupName",
@@ -171,6 +171,20 @@ pub(super) async fn delete_policy(cloud: &Cloud, input: ResourceName) -> ApiResu
         })?
         .ok_or_else(|| no_group(cloud, name))?;
     Ok(json!({}))
+}
+
+/// The policy of the group that a call is about: of the group itself, or of one of its versions.
+pub(in super::super) fn policy_of(cloud: &Cloud, call: &Call) -> ApiResult<Option<String>> {
+    let resource = call.resource.strip_prefix(&cloud.arn("sagemaker", ""));
+    let name = match resource.and_then(|resource| resource.split_once('/')) {
+        Some(("model-package-group", name)) => name,
+        Some(("model-package", version)) => match version.split_once('/') {
+            Some((group, _)) => group,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    Ok(groups(cloud).get(name)?.and_then(|group| group.policy))
 }
 
 fn no_policy(cloud: &Cloud, name: &str) -> ApiError {

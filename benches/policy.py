@@ -96,7 +96,7 @@ def main():
         for policy in range(10):
             text = document(*statements(policy))
             iam.put_role_policy(RoleName="r", PolicyName=f"p{policy}", PolicyDocument=text)
-        given = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="s")["Credentials"]
+        given = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="bench")["Credentials"]
         keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
         connection = http.client.HTTPConnection(endpoint.removeprefix("http://"))
         requests = {"account": signed(endpoint, root), "session": signed(endpoint, keys)}

@@ -92,7 +92,7 @@ def test_issue_8_4_1_a_value_of_a_wrong_type_is_rejected_in_each_protocol(unchec
 
 
 def test_issue_8_4_1_unsupported_members_are_rejected_by_name(client):
-    refused = refusal(client("logs").create_log_group, logGroupName="g", kmsKeyId="arn:aws:kms:us-east-1:0:key/k")
-    assert refused["Code"] == "NotImplemented" and "kmsKeyId" in refused["Message"]
+    refused = refusal(client("logs").create_log_group, logGroupName="g", deletionProtectionEnabled=True)
+    assert refused["Code"] == "NotImplemented" and "deletionProtectionEnabled" in refused["Message"]
     refused = refusal(client("ec2").describe_vpcs, DryRun=True)
     assert refused["Code"] == "NotImplemented" and "DryRun" in refused["Message"]

@@ -3,8 +3,9 @@
 
     python3 benches/permissions.py target/release/mlops       # with boto3
 
-The role has ten inline statements, two managed policies and a boundary, as the roles of the templates do. Requests
-are signed beforehand and alternate on two kept-alive connections.
+The role has ten inline statements, two managed policies and a boundary, as the roles of the templates do. The
+server requires credentials, so that the signatures of both are verified and only the evaluation differs. Requests are
+signed beforehand and alternate on two kept-alive connections.
 """
 
 import http.client
@@ -68,20 +69,21 @@ def signed(keys, endpoint, kind):
 def main():
     program = sys.argv[1]
     with tempfile.TemporaryDirectory() as state:
-        start = [program, "local", "start", "--detach", "--port", "0", "--state", f"{state}/s", "--output", "json"]
-        subprocess.run(start, check=True, capture_output=True)
+        start = [program, "local", "start", "--detach", "--port", "0", "--state", f"{state}/s"]
+        subprocess.run([*start, "--require-credentials"], check=True, capture_output=True)
         try:
-            status = [program, "local", "status", "--state", f"{state}/s", "--output", "json"]
-            endpoint = json.loads(subprocess.run(status, capture_output=True).stdout)["endpoint"]
-            measure(endpoint)
+            with open(f"{state}/s/address.json") as file:
+                measure(json.load(file))
         finally:
             subprocess.run([program, "local", "stop", "--state", f"{state}/s"], capture_output=True)
 
 
-def measure(endpoint):
+def measure(address):
+    endpoint, own = address["endpoint"], (address["access_key"], address["secret_key"])
+
     def client(service):
         return boto3.client(
-            service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+            service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=own[0], aws_secret_access_key=own[1]
         )
 
     client("s3").create_bucket(Bucket="bench")
@@ -89,12 +91,12 @@ def measure(endpoint):
     client("ecr").create_repository(repositoryName="bench")
     keys = client("sts").assume_role(RoleArn=role(client), RoleSessionName="bench")["Credentials"]
     callers = {
-        "root": Credentials("x", "x"),
+        "root": Credentials(*own),
         "session": Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]),
     }
     host = urllib.parse.urlsplit(endpoint).netloc
     for kind in ("ecr DescribeRepositories", "s3 HeadObject"):
-        requests = {who: signed(own, endpoint, kind.split()[0]) for who, own in callers.items()}
+        requests = {who: signed(found, endpoint, kind.split()[0]) for who, found in callers.items()}
         connections = {who: http.client.HTTPConnection(host) for who in callers}
         times = {who: [] for who in callers}
         for turn in range(TURNS):

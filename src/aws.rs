@@ -33,6 +33,7 @@ pub mod sagemaker;
 pub mod state;
 
 pub use error::{AwsResultExt, ErrorKind, Expected, Missing};
+pub use http::Notice;
 
 /// One client per service.
 #[derive(Debug, Clone)]
@@ -105,9 +106,10 @@ impl Clients {
         region: Option<&str>,
         endpoint_url: Option<&str>,
         network: &Network,
+        notice: Notice,
     ) -> Result<Self> {
-        let mut loader =
-            aws_config::defaults(BehaviorVersion::latest()).http_client(http::client(network));
+        let client = http::noticing(http::client(network), Some(notice));
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client);
         if let Some(profile) = profile {
             loader = loader.profile_name(profile);
         }
@@ -136,11 +138,23 @@ impl Clients {
         secret_key: &str,
         region: Option<&str>,
     ) -> Self {
+        Self::of_local_cloud(endpoint, access_key, secret_key, region, None)
+    }
+
+    /// The same, with a function that shows retries.
+    pub fn of_local_cloud(
+        endpoint: &str,
+        access_key: &str,
+        secret_key: &str,
+        region: Option<&str>,
+        notice: Option<Notice>,
+    ) -> Self {
         let credentials = Credentials::new(access_key, secret_key, None, None, "mlops-local");
         // Plain HTTP: loading the machine's root certificates would cost more than the request.
         let http = endpoint
             .starts_with("http://")
-            .then(|| aws_smithy_http_client::Builder::new().build_http());
+            .then(|| aws_smithy_http_client::Builder::new().build_http())
+            .map(|client| http::noticing(client, notice));
         let mut config = SdkConfig::builder();
         config.set_http_client(http);
         let config = config

@@ -12,7 +12,7 @@ use mlops_core::wait::Waiter;
 use mlops_oci::registry::{Login, Registry};
 use tokio::sync::OnceCell;
 
-use crate::aws::{self, Clients};
+use crate::aws::{self, Clients, Notice};
 #[cfg(feature = "local")]
 use crate::config::LOCAL_HOST;
 use crate::config::{Config, Project};
@@ -92,12 +92,19 @@ impl Context {
                         region.as_deref(),
                         self.config.endpoint_url.as_deref(),
                         self.network().await?,
+                        self.notice(),
                     )
                     .await
                 };
                 Ok(clients?.suggesting(self.config.cloud_flag()))
             })
             .await
+    }
+
+    /// Shows the retries of the SDK.
+    fn notice(&self) -> Notice {
+        let progress = self.progress.clone();
+        Notice::new(move |line| progress.say(line))
     }
 
     /// Returns the certificates and proxies for every connection to another machine.
@@ -118,11 +125,12 @@ impl Context {
     async fn local_clients(&self, region: Option<&str>) -> Result<Clients> {
         let state = self.config.local_state();
         let local = self.connect_local(&state).await?;
-        Ok(Clients::of_endpoint(
+        Ok(Clients::of_local_cloud(
             &local.endpoint,
             &local.access_key,
             &local.secret_key,
             region,
+            Some(self.notice()),
         ))
     }
 

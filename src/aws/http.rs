@@ -2,6 +2,8 @@
 //! name the proxy or certificate at fault. The SDK's own client reads neither `AWS_CA_BUNDLE` nor
 //! the proxy variables.
 
+use std::sync::Arc;
+
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -38,6 +40,76 @@ pub(super) fn client(network: &Network) -> SharedHttpClient {
         network: network.clone(),
     }
     .into_shared()
+}
+
+/// Where lines for a person go.
+#[derive(Clone)]
+pub struct Notice(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Notice {
+    /// Passes each line to this function.
+    pub fn new(show: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(show))
+    }
+}
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Notice")
+    }
+}
+
+/// The same client, which shows the SDK's retries: the SDK waits without a word.
+pub(super) fn noticing(inner: SharedHttpClient, notice: Option<Notice>) -> SharedHttpClient {
+    match notice {
+        None => inner,
+        Some(notice) => Noticing { inner, notice }.into_shared(),
+    }
+}
+
+#[derive(Debug)]
+struct Noticing<C> {
+    inner: C,
+    notice: Notice,
+}
+
+impl HttpClient for Noticing<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Noticing {
+            inner: self.inner.http_connector(settings, components),
+            notice: self.notice.clone(),
+        })
+    }
+}
+
+impl HttpConnector for Noticing<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let header = |name: &str| request.headers().get(name);
+        if let Some(line) = retry(header("amz-sdk-request"), header("authorization")) {
+            (self.notice.0)(&line);
+        }
+        self.inner.call(request)
+    }
+}
+
+/// A line for a request that is a retry. The headers have the number of the attempt
+/// (`attempt=2; max=3`) and the service (`Credential=KEY/DATE/REGION/SERVICE/aws4_request`).
+fn retry(attempt: Option<&str>, authorization: Option<&str>) -> Option<String> {
+    let number = |name: &str| -> Option<u32> {
+        let mut parts = attempt?.split(';').map(str::trim);
+        parts.find_map(|part| part.strip_prefix(name)?.parse().ok())
+    };
+    let (attempt, most) = (number("attempt=")?, number("max=")?);
+    let scope = authorization.and_then(|text| text.split("Credential=").nth(1));
+    let service = scope
+        .and_then(|scope| scope.split('/').nth(3))
+        .unwrap_or("AWS");
+    (attempt > 1)
+        .then(|| format!("{service} is busy or did not answer: attempt {attempt} of {most}"))
 }
 
 fn tls(network: &Network) -> TlsContext {
@@ -96,5 +168,25 @@ impl HttpConnector for Explaining<SharedHttpConnector> {
                 (answer, _) => answer,
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_retries_are_shown() {
+        let scope = Some("AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sts/aws4_request, a=b");
+        assert_eq!(retry(Some("attempt=1; max=3"), scope), None);
+        assert_eq!(retry(None, scope), None);
+        assert_eq!(
+            retry(Some("ttl=20260101T000000Z; attempt=2; max=3"), scope).as_deref(),
+            Some("sts is busy or did not answer: attempt 2 of 3")
+        );
+        assert_eq!(
+            retry(Some("attempt=3; max=3"), None).as_deref(),
+            Some("AWS is busy or did not answer: attempt 3 of 3")
+        );
     }
 }

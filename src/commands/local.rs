@@ -13,7 +13,10 @@ mod git_credential;
 mod inject;
 
 pub use git_credential::{GitCredential, GitCredentialArgs};
-pub use inject::{InjectCommand, InjectScanArgs, Injected};
+pub use inject::{
+    InjectCommand, InjectRequestArgs, InjectResourceArgs, InjectScanArgs, Injected, InjectedScan,
+    Step,
+};
 
 mod env;
 mod report;

@@ -44,7 +44,8 @@ def findings(operation, response):
     """Returns the violations of the operation's model in a response, as a list of strings."""
     if response.status_code >= 300 or operation.has_streaming_output or operation.has_event_stream_output:
         return []
-    protocol = operation.metadata["protocol"]
+    # The one that boto3 uses, of those that the service has.
+    protocol = operation.service_model.resolved_protocol
     body = response.content
     if protocol == "json":
         kind = response.headers.get("Content-Type", "")

@@ -1,11 +1,18 @@
 """CloudFormation types that came with the bootstrap: each resource is found through its own service."""
 
+import io
 import json
+import os
+import subprocess
 import time
 import uuid
+import zipfile
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
+
+BIN = os.environ.get("MLOPS_BIN", "target/debug/mlops")
 
 
 @pytest.fixture
@@ -315,7 +322,220 @@ def test_keys_of_log_groups_and_repositories(cfn, client, name):
     assert "kmsKeyId" not in codecommit.get_repository(repositoryName=name)["repositoryMetadata"]
     changed = codecommit.update_repository_encryption_key(repositoryName=name, kmsKeyId=key)
     assert (changed["originalKmsKeyId"], changed["kmsKeyId"]) == ("alias/aws/codecommit", key)
+    logs.associate_kms_key(logGroupName=name, kmsKeyId=f"arn:aws:kms:us-east-1:000000000000:key/{key}")
+    assert shown() == key
+    logs.disassociate_kms_key(logGroupName=name)
+    assert shown() == ""
     with pytest.raises(ClientError) as error:
         logs.associate_kms_key(logGroupName=name, kmsKeyId=f"arn:aws:kms:us-east-1:000000000000:key/{uuid.uuid4()}")
     assert code(error) == "InvalidParameterException"
+    assert delete(cfn, stack) == "DELETE_COMPLETE"
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path.replace("_", "/"), text)
+    return buffer.getvalue()
+
+
+def test_a_repository_begins_with_the_files_of_a_zip(cfn, client, name):
+    s3, codecommit = client("s3"), client("codecommit")
+    s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket=name, Key="seed.zip", Body=zipped(README="read me", image_train="print(1)"))
+
+    def resources(**code):
+        place = {"S3": {"Bucket": name, "Key": "seed.zip"}, **code}
+        properties = {"RepositoryName": name, "Code": place}
+        return {"Code": {"Type": "AWS::CodeCommit::Repository", "Properties": properties}}
+
+    stack = create(cfn, name, resources(BranchName="develop"))
+    assert stack["StackStatus"] == "CREATE_COMPLETE", failure(cfn, stack, "Code")
+    assert codecommit.list_branches(repositoryName=name)["branches"] == ["develop"]
+    file = codecommit.get_file(repositoryName=name, commitSpecifier="develop", filePath="image/train")
+    assert file["fileContent"] == b"print(1)"
+    # A change of the property has no effect.
+    assert update(cfn, name, resources(BranchName="other")) == "UPDATE_COMPLETE"
+    assert codecommit.list_branches(repositoryName=name)["branches"] == ["develop"]
+    assert delete(cfn, stack) == "DELETE_COMPLETE"
+    s3.put_object(Bucket=name, Key="seed.zip", Body=b"no zip")
+    stack = create(cfn, name, resources())
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "not a zip" in failure(cfn, stack, "Code")
+    delete(cfn, stack)
+    s3.delete_object(Bucket=name, Key="seed.zip")
+    s3.delete_bucket(Bucket=name)
+
+
+def detect(cfn, name):
+    """Detects the drift of a stack; returns its status and the drifts of its resources by logical id."""
+    detection = cfn.detect_stack_drift(StackName=name)["StackDriftDetectionId"]
+    for _ in range(600):
+        found = cfn.describe_stack_drift_detection_status(StackDriftDetectionId=detection)
+        if found["DetectionStatus"] != "DETECTION_IN_PROGRESS":
+            break
+        time.sleep(0.05)
+    assert found["DetectionStatus"] == "DETECTION_COMPLETE", found
+    drifts = cfn.describe_stack_resource_drifts(StackName=name)["StackResourceDrifts"]
+    return found, {drift["LogicalResourceId"]: drift for drift in drifts}
+
+
+def differences(drift):
+    return {
+        (each["DifferenceType"], each["PropertyPath"], each["ExpectedValue"], each["ActualValue"])
+        for each in drift["PropertyDifferences"]
+    }
+
+
+def test_drift_of_a_stack_that_was_changed_by_hand(cfn, client, name):
+    ec2, iam, kms, logs, s3 = (client(service) for service in ("ec2", "iam", "kms", "logs", "s3"))
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::a/*"}],
+    }
+    tags = [{"Key": "team", "Value": "ml"}]
+    resources = {
+        **traffic_logs(),
+        "Key": {"Type": "AWS::KMS::Key", "Properties": {"Description": "mine", "EnableKeyRotation": True}},
+        "Data": {
+            "Type": "AWS::S3::Bucket",
+            "Properties": {
+                "BucketName": name,
+                "VersioningConfiguration": {"Status": "Enabled"},
+                "PublicAccessBlockConfiguration": {"BlockPublicAcls": True, "BlockPublicPolicy": True},
+                "Tags": tags,
+            },
+        },
+        "Open": {
+            "Type": "AWS::EC2::SecurityGroup",
+            "Properties": {
+                "GroupDescription": "g",
+                "VpcId": {"Ref": "Vpc"},
+                "SecurityGroupIngress": [
+                    {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "10.0.0.0/16", "Description": "d"}
+                ],
+            },
+        },
+        "Grants": {
+            "Type": "AWS::IAM::Policy",
+            "Properties": {"PolicyName": "grants", "Roles": [{"Ref": "Role"}], "PolicyDocument": document},
+        },
+        "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+    }
+    resources["Group"] = {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": 7, "Tags": tags}}
+    resources["Role"]["Properties"]["Policies"] = [{"PolicyName": "own", "PolicyDocument": document}]
+    stack = create(cfn, name, resources)
+    assert stack["StackStatus"] == "CREATE_COMPLETE", failure(cfn, stack, "Data")
+    assert stack["DriftInformation"] == {"StackDriftStatus": "NOT_CHECKED"}
+    found, drifts = detect(cfn, name)
+    wrong = {key: drift for key, drift in drifts.items() if drift["StackResourceDriftStatus"] != "IN_SYNC"}
+    assert not wrong
+    assert (found["StackDriftStatus"], found["DriftedStackResourceCount"]) == ("IN_SYNC", 0)
+    assert "Handle" not in drifts
+    with pytest.raises(ClientError) as error:
+        cfn.detect_stack_resource_drift(StackName=name, LogicalResourceId="Handle")
+    assert code(error) == "ValidationError"
+
+    group, role = physical(cfn, name, "Open"), physical(cfn, name, "Role")
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [*system(s3, name), {"Key": "team", "Value": "other"}]})
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    iam.put_role_policy(RoleName=role, PolicyName="by-hand", PolicyDocument=json.dumps(document))
+    logs.delete_retention_policy(logGroupName=physical(cfn, name, "Group"))
+    kms.update_key_description(KeyId=physical(cfn, name, "Key"), Description="yours")
+    ec2.delete_flow_logs(FlowLogIds=[physical(cfn, name, "Traffic")])
+
+    found, drifts = detect(cfn, name)
+    assert (found["StackDriftStatus"], found["DriftedStackResourceCount"]) == ("DRIFTED", 6)
+    status = {key: drift["StackResourceDriftStatus"] for key, drift in drifts.items()}
+    assert status == {
+        "Vpc": "IN_SYNC",
+        "Group": "MODIFIED",
+        "Role": "MODIFIED",
+        "Traffic": "DELETED",
+        "Key": "MODIFIED",
+        "Data": "MODIFIED",
+        "Open": "MODIFIED",
+        "Grants": "IN_SYNC",
+    }
+    assert differences(drifts["Data"]) == {
+        ("NOT_EQUAL", "/VersioningConfiguration/Status", "Enabled", "Suspended"),
+        ("NOT_EQUAL", "/Tags/0/Value", "ml", "other"),
+    }
+    assert differences(drifts["Group"]) == {("REMOVE", "/RetentionInDays", "7", "null")}
+    assert differences(drifts["Key"]) == {("NOT_EQUAL", "/Description", "mine", "yours")}
+    ((kind, path, _, actual),) = differences(drifts["Open"])
+    assert (kind, path) == ("ADD", "/SecurityGroupIngress/1")
+    assert json.loads(actual) == {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
+    ((kind, path, _, actual),) = differences(drifts["Role"])
+    assert (kind, path, json.loads(actual)["PolicyName"]) == ("ADD", "/Policies/1", "by-hand")
+    modified = cfn.describe_stack_resource_drifts(StackName=name, StackResourceDriftStatusFilters=["DELETED"])
+    assert [drift["LogicalResourceId"] for drift in modified["StackResourceDrifts"]] == ["Traffic"]
+    shown = cfn.describe_stacks(StackName=name)["Stacks"][0]["DriftInformation"]
+    assert shown["StackDriftStatus"] == "DRIFTED"
+    shown = cfn.describe_stack_resources(StackName=name, LogicalResourceId="Data")["StackResources"][0]
+    assert shown["DriftInformation"]["StackResourceDriftStatus"] == "MODIFIED"
+
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [*system(s3, name), *tags]})
+    back = cfn.detect_stack_resource_drift(StackName=name, LogicalResourceId="Data")["StackResourceDrift"]
+    assert back["StackResourceDriftStatus"] == "IN_SYNC"
+    assert back["PropertyDifferences"] == []
+    iam.delete_role_policy(RoleName=role, PolicyName="by-hand")
+    assert delete(cfn, stack) == "DELETE_COMPLETE"
+
+
+def system(s3, bucket):
+    """Returns the tags of a bucket that CloudFormation has set."""
+    tags = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    return [tag for tag in tags if tag["Key"].startswith("aws:")]
+
+
+def inject(environment, state, *arguments):
+    made = subprocess.run(
+        [BIN, "local", "inject", *arguments, "--state", state, "--output", "json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    return json.loads(made.stdout)
+
+
+def test_injected_faults_have_the_form_of_the_service(client, environment, state, name):
+    once = Config(retries={"total_max_attempts": 1})
+    kms, sts, s3, ec2 = (client(service, config=once) for service in ("kms", "sts", "s3", "ec2"))
+    for operation, call, throttled, expired in [
+        ("kms:ListKeys", kms.list_keys, ("ThrottlingException", 400), ("ExpiredTokenException", 400)),
+        ("sts:GetCallerIdentity", sts.get_caller_identity, ("Throttling", 400), ("ExpiredToken", 403)),
+        ("s3:ListBuckets", s3.list_buckets, ("SlowDown", 503), ("ExpiredToken", 400)),
+        ("ec2:DescribeVpcs", ec2.describe_vpcs, ("RequestLimitExceeded", 503), ("ExpiredToken", 403)),
+    ]:
+        for fault, wanted in [("throttle", throttled), ("expired-token", expired)]:
+            made = inject(environment, state, fault, "--operation", operation)
+            assert (made["fault"], made["operation"], made["remaining"]) == (fault, operation, 1)
+            with pytest.raises(ClientError) as error:
+                call()
+            answer = error.value.response
+            assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == wanted
+            call()
+    assert inject(environment, state, "list") == {"faults": []}
+
+
+def test_an_injected_failure_of_a_resource(cfn, environment, state, name):
+    inject(environment, state, "resource-failure", "--type", "AWS::Logs::LogGroup", "--logical-id", "Two", "--count", "2")
+    groups = {
+        "One": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"{name}-1"}},
+        "Two": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"{name}-2"}},
+    }
+    stack = create(cfn, name, groups)
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "mlops local inject" in failure(cfn, stack, "Two")
+    assert inject(environment, state, "list")["faults"][0]["remaining"] == 1
+    assert inject(environment, state, "clear")["cleared"][0]["logical_id"] == "Two"
+    delete(cfn, stack)
+    stack = create(cfn, name, groups)
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
     assert delete(cfn, stack) == "DELETE_COMPLETE"

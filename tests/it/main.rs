@@ -25,6 +25,7 @@ mod image_source;
 mod image_use;
 mod imports;
 mod init;
+mod inject;
 mod job_process;
 mod local;
 mod local_project;

@@ -201,6 +201,7 @@ impl Cloud {
         operation: &str,
         input: Value,
     ) -> ApiResult<Value> {
+        super::injection::request(self.directory(), service, operation)?;
         super::system_tags::check(service, &input)?;
         self.run(service, operation, input).await
     }

@@ -5,10 +5,11 @@
 //! requests ── template (YAML, JSON) ── parameters ── prepare (all checks before the response)
 //!    │ returns after the checks                         │
 //!    ├── changes: what an update would do ──────────────┤
-//!    └── engine, update, recovery: the work ── graph (order) ── evaluate, intrinsics (values)
+//!    └── engine, update, recovery: the work ── graph, parallel (order) ── evaluate, intrinsics (values)
 //!                                               │
 //!                                          resources: one table per type ── Cloud::call
 //!                                          custom: resources of functions in the template
+//! drift: live resources compared with the template
 //! ```
 //!
 //! A stack's record is written before and after each step on a resource, with an event. A request with an
@@ -19,11 +20,15 @@ use super::cloud::service::{RESERVED_TAG, Service, operations};
 mod changes;
 mod custom;
 mod deployment;
+mod drift;
 mod engine;
 mod evaluate;
+mod failure;
 mod functions;
 mod graph;
 pub(crate) mod intrinsics;
+mod pages;
+mod parallel;
 mod parameters;
 mod prepare;
 mod queries;
@@ -44,10 +49,14 @@ operations! {
     "DeleteChangeSet" => requests::delete_change_set,
     "DeleteStack" => requests::delete_stack,
     "DescribeChangeSet" => queries::describe_change_set,
+    "DescribeStackDriftDetectionStatus" => drift::status,
     "DescribeStackEvents" => queries::describe_stack_events,
+    "DescribeStackResourceDrifts" => drift::describe,
     "DescribeStackResource" => queries::describe_stack_resource,
     "DescribeStackResources" => queries::describe_stack_resources,
     "DescribeStacks" => queries::describe_stacks,
+    "DetectStackDrift" => drift::detect,
+    "DetectStackResourceDrift" => drift::detect_resource,
     "ExecuteChangeSet" => requests::execute_change_set,
     "GetTemplate" => queries::get_template,
     "GetTemplateSummary" => queries::get_template_summary,
@@ -65,7 +74,10 @@ operations! {
 pub(crate) const SERVICE: Service = Service {
     reserved_tag: ("ValidationError", RESERVED_TAG),
     routes: &[custom::ROUTE],
-    recover: Some(recovery::recover),
+    recover: Some(|cloud| {
+        drift::recover(cloud)?;
+        recovery::recover(cloud)
+    }),
     ..Service::query(
         "cloudformation",
         "CloudFormation",

@@ -23,6 +23,8 @@ mod subnets;
 mod tags;
 mod vpcs;
 
+pub(crate) use security_groups::has_rules;
+
 operations! {
     "AllocateAddress" => gateways::allocate_address,
     "AssociateRouteTable" => routes::associate,

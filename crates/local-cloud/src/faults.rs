@@ -23,16 +23,21 @@ pub(crate) enum Point {
     Created,
     /// After the response is recorded, before the resource's settings are written.
     Recorded,
-    /// Before the call that deletes a stack's resource.
+    /// Before a resource is changed in place.
+    Update,
+    /// Before a resource is deleted.
     Delete,
 }
 
 /// What happens at the point.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// The step fails.
     #[cfg(test)]
     Fail,
+    /// The step waits until as many others as the barrier counts have come to theirs.
+    #[cfg(test)]
+    Meet(std::sync::Arc<tokio::sync::Barrier>),
     /// The step never continues, as if the server had died; see [`Faults::reached`].
     #[cfg(test)]
     Stop,
@@ -45,7 +50,7 @@ pub(crate) enum Action {
 /// The faults of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// Each with the subject that it is for: a resource type.
+    /// Each with the subject that it is for: a resource type, or `TYPE/LOGICAL ID`.
     injected: Mutex<Vec<(Point, String, Action)>>,
     #[cfg(test)]
     reached: tokio::sync::Notify,
@@ -90,20 +95,29 @@ impl Faults {
     }
 }
 
-/// A named point: runs the fault injected here for this subject; does nothing outside of tests.
-pub(crate) async fn point(cloud: &Cloud, point: Point, subject: &str) -> ApiResult<()> {
+/// A named point: runs the fault injected here for this resource; does nothing outside of tests.
+pub(crate) async fn point(cloud: &Cloud, point: Point, kind: &str, logical: &str) -> ApiResult<()> {
     let faults = cloud.state::<Faults>();
     let action = {
         let mut list = faults.list();
+        let is_of = |of: &str| match of.split_once('/') {
+            None => of == kind,
+            Some(of) => of == (kind, logical),
+        };
         let found = list
             .iter()
-            .position(|(at, of, _)| *at == point && of == subject);
+            .position(|(at, of, _)| *at == point && is_of(of));
         found.map(|index| list.remove(index).2)
     };
     match action {
         None => Ok(()),
         #[cfg(test)]
         Some(Action::Fail) => Err(ApiError::internal("an injected fault")),
+        #[cfg(test)]
+        Some(Action::Meet(barrier)) => {
+            barrier.wait().await;
+            Ok(())
+        }
         #[cfg(test)]
         Some(Action::Stop) => {
             faults.reached.notify_one();

@@ -39,6 +39,7 @@ mod garbage;
 mod health;
 mod host;
 mod iam;
+mod injection;
 mod instance;
 mod kms;
 mod lambda;
@@ -68,6 +69,7 @@ use cloud::Cloud;
 
 pub use health::Problem;
 pub use host::{Environment, Host};
+pub use injection::{Fault, InjectedFault, Step};
 pub use instance::{
     BackgroundOptions, Connection, OnProgress, Status, adopt, connect, detach, git_credential,
     reset, status, stop,
@@ -96,6 +98,29 @@ pub fn inject_scan(
 ) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
     seal::check(state, host)?;
     ecr::scan::inject(state, repository, digest, findings)
+}
+
+/// Injects a fault that happens the next `count` times.
+pub fn inject_fault(
+    host: &Host,
+    state: &std::path::Path,
+    fault: Fault,
+    count: usize,
+) -> anyhow::Result<InjectedFault> {
+    seal::check(state, host)?;
+    injection::inject(state, fault, count)
+}
+
+/// The injected faults that will still happen.
+pub fn injected_faults(host: &Host, state: &std::path::Path) -> anyhow::Result<Vec<InjectedFault>> {
+    seal::check(state, host)?;
+    injection::injected(state)
+}
+
+/// Removes all injected faults; returns those that would still have happened.
+pub fn clear_faults(host: &Host, state: &std::path::Path) -> anyhow::Result<Vec<InjectedFault>> {
+    seal::check(state, host)?;
+    injection::clear(state)
 }
 
 /// The operations of each service, for docs/local-cloud.md.

@@ -1,23 +1,104 @@
-//! `mlops local inject`: loads data that the local cloud cannot compute.
+//! `mlops local inject`: loads data that the local cloud cannot compute, and injects faults.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
-use mlops_local_cloud as local;
+use mlops_local_cloud::{self as local, Fault};
 use mlops_oci::{Digest, InvalidDigest};
-use serde::Serialize;
 
 use super::StateArgs;
 use crate::config::LOCAL_HOST;
 use crate::context::Context;
 
-/// Load data that the local cloud cannot compute
+mod report;
+
+pub use report::{Injected, InjectedScan};
+
+/// Load data that the local cloud cannot compute, and inject faults
 #[derive(Debug, clap::Subcommand)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "a terminal shows these texts as they are"
+)]
 pub enum InjectCommand {
     Scan(InjectScanArgs),
+    /// Throttle the next requests
+    ///
+    /// The requests are refused with the error that AWS uses in the protocol of the service. Works whether
+    /// or not the local cloud is running.
+    ///
+    /// Example: mlops local inject throttle --operation cloudformation:CreateChangeSet --count 2
+    Throttle(InjectRequestArgs),
+    /// Refuse the next requests because their credentials have expired
+    ///
+    /// Example: mlops local inject expired-token --operation cloudformation:ExecuteChangeSet
+    ExpiredToken(InjectRequestArgs),
+    /// Fail the next steps on resources of stacks
+    ///
+    /// Example: mlops local inject resource-failure --type AWS::S3::Bucket --logical-id DataBucket
+    ResourceFailure(InjectResourceArgs),
+    /// List the faults that will still happen
+    List(StateArgs),
+    /// Remove all injected faults
+    Clear(StateArgs),
+}
+
+/// Which requests fail.
+#[derive(Debug, clap::Args)]
+pub struct InjectRequestArgs {
+    /// The operation, such as cloudformation:CreateStack [default: any]
+    #[arg(long, value_name = "SERVICE:OPERATION")]
+    operation: Option<String>,
+    /// How many requests fail
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Which steps on resources fail.
+#[derive(Debug, clap::Args)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "a terminal shows these texts as they are"
+)]
+pub struct InjectResourceArgs {
+    /// The resource type, such as AWS::S3::Bucket
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: String,
+    /// The logical id in the template [default: any]
+    #[arg(long)]
+    logical_id: Option<String>,
+    /// The step that fails
+    #[arg(long, value_enum, default_value_t = Step::Create)]
+    step: Step,
+    /// How many steps fail
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// A step on a resource.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Step {
+    /// Its creation
+    Create,
+    /// A change in place
+    Update,
+    /// Its deletion
+    Delete,
+}
+
+impl From<Step> for local::Step {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Create => Self::Create,
+            Step::Update => Self::Update,
+            Step::Delete => Self::Delete,
+        }
+    }
 }
 
 /// Load the findings of a vulnerability scan for an image
@@ -41,29 +122,64 @@ pub struct InjectScanArgs {
     state: StateArgs,
 }
 
-/// The data that was loaded.
-#[derive(Debug, Serialize)]
-pub struct Injected {
-    repository: String,
-    digest: Digest,
-    /// The number of findings by severity.
-    findings: BTreeMap<String, u64>,
+pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
+    Ok(match command {
+        InjectCommand::Scan(args) => Injected::Scan(scan(ctx, args)?),
+        InjectCommand::Throttle(args) => {
+            let operation = args.operation.clone();
+            inject(ctx, &args.state, Fault::Throttle { operation }, args.count)?
+        }
+        InjectCommand::ExpiredToken(args) => {
+            let operation = args.operation.clone();
+            inject(
+                ctx,
+                &args.state,
+                Fault::ExpiredToken { operation },
+                args.count,
+            )?
+        }
+        InjectCommand::ResourceFailure(args) => {
+            let fault = Fault::ResourceFailure {
+                kind: args.kind.clone(),
+                logical_id: args.logical_id.clone(),
+                step: args.step.into(),
+            };
+            inject(ctx, &args.state, fault, args.count)?
+        }
+        InjectCommand::List(state) => Injected::Faults {
+            faults: local::injected_faults(&LOCAL_HOST, &existing(ctx, state)?)?,
+        },
+        InjectCommand::Clear(state) => Injected::Cleared {
+            cleared: local::clear_faults(&LOCAL_HOST, &existing(ctx, state)?)?,
+        },
+    })
 }
 
-pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
-    let InjectCommand::Scan(args) = command;
+fn inject(ctx: &Context, state: &StateArgs, fault: Fault, count: usize) -> Result<Injected> {
+    let directory = existing(ctx, state)?;
+    let injected = local::inject_fault(&LOCAL_HOST, &directory, fault, count)?;
+    Ok(Injected::Fault(injected))
+}
+
+/// The state directory, which must exist.
+fn existing(ctx: &Context, state: &StateArgs) -> Result<PathBuf> {
+    let directory = state.directory(ctx);
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    Err(Failure::usage(format!(
+        "no local cloud in {}",
+        directory.display()
+    )))
+    .hint("pass its state directory with --state")
+}
+
+fn scan(ctx: &Context, args: &InjectScanArgs) -> Result<InjectedScan> {
     let digest: Digest = args
         .digest
         .parse()
         .map_err(|error: InvalidDigest| Failure::usage(error.to_string()))?;
-    let directory = args.state.directory(ctx);
-    if !directory.is_dir() {
-        return Err(Failure::usage(format!(
-            "no local cloud in {}",
-            directory.display()
-        )))
-        .hint("pass its state directory with --state");
-    }
+    let directory = existing(ctx, &args.state)?;
     let bytes = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
     let findings = local::inject_scan(
@@ -74,29 +190,9 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
         &bytes,
     )
     .with_context(|| format!("cannot load {}", args.file.display()))?;
-    Ok(Injected {
+    Ok(InjectedScan {
         repository: args.repository.clone(),
         digest,
         findings,
     })
-}
-
-impl fmt::Display for Injected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts: Vec<String> = self
-            .findings
-            .iter()
-            .map(|(severity, count)| format!("{count} {severity}"))
-            .collect();
-        let found = if counts.is_empty() {
-            "no findings".to_owned()
-        } else {
-            counts.join(", ")
-        };
-        write!(
-            f,
-            "{}@{} now counts as scanned: {found}",
-            self.repository, self.digest
-        )
-    }
 }

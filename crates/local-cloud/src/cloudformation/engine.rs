@@ -1,82 +1,38 @@
 //! The work on a stack after its request was answered: its creation, its deletion, and the steps on one
 //! resource that these and an update ([`super::update`]) consist of.
 //!
-//! Each step is written to the stack's record before the next begins, so that the record is complete even
-//! if the server dies.
+//! Resources that do not depend on each other are worked on at once ([`super::parallel`]). Each step on a
+//! resource is written to the stack's record before the next one on it begins, so that the record is complete
+//! even if the server dies. A step changes the record of its own resource only, in one transaction, so
+//! concurrent steps do not overwrite each other.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use super::custom;
 use super::evaluate::{check_exports, desired, imports, kind_of, outputs, scope};
+use super::failure::{Ended, Failure, reason};
 use super::graph;
 use super::intrinsics::Scope;
+use super::parallel::{self, AfterFailure};
 use super::resources::{self, Target, Type};
 use super::stacks::{self, Resource, Stack};
 use super::states::{self, Creation, DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
 use crate::Cloud;
-use crate::api::{ApiError, ApiResult};
+use crate::api::ApiResult;
+use crate::cloud::caller::Caller;
 use crate::faults::{self, Point};
+use crate::injection::{self, Step};
 
 /// Works on one stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(super) cloud: Cloud,
     pub(super) key: String,
-}
-
-/// Why a stack could not be created or changed.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Failure {
-    /// This resource failed to be created or updated; its event has the reason.
-    Resource(String, &'static str),
-    /// Something else failed.
-    Other(String),
-    /// The user requested the deletion of a stack that was being created.
-    Cancelled,
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Other(error.message)
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Failure::Resource(logical, verb) => {
-                write!(
-                    f,
-                    "The following resource(s) failed to {verb}: [{logical}]. "
-                )
-            }
-            // Most messages have a full stop already.
-            Failure::Other(message) => write!(f, "{}. ", message.trim_end_matches('.')),
-            Failure::Cancelled => f.write_str("Resource creation cancelled"),
-        }
-    }
-}
-
-/// The reason of a failed resource, in the words of AWS's resource handlers.
-pub(super) fn reason(kind: &Type, error: &ApiError) -> String {
-    let code = match error.code.as_str() {
-        "InvalidRequest" => return error.message.clone(),
-        _ if error.is_denied() => "AccessDenied",
-        code if error.is_gone() || code.contains("NotFound") => "NotFound",
-        code if code.contains("AlreadyExists") || code.contains("AlreadyOwned") => "AlreadyExists",
-        "NotStabilized" => "NotStabilized",
-        _ if error.status >= 500 => "GeneralServiceException",
-        _ => "InvalidRequest",
-    };
-    format!(
-        "Resource handler returned message: \"{} (Service: {}, Status Code: {}, Error Code: {})\" \
-         (RequestToken: {}, HandlerErrorCode: {code})",
-        error.message,
-        kind.display_service(),
-        error.status,
-        error.code,
-        uuid::Uuid::new_v4()
-    )
+    /// Cancelled when a resource fails: no other is created, and nothing waits until one is ready.
+    failed: CancellationToken,
 }
 
 impl Engine {
@@ -85,7 +41,22 @@ impl Engine {
         Self {
             cloud: cloud.clone(),
             key: key.to_owned(),
+            failed: CancellationToken::new(),
         }
+    }
+
+    /// Works on resources at once, in the order of a template. After a failure nothing more begins, and what
+    /// is in progress is cancelled.
+    pub(super) async fn together<F: Future<Output = Result<(), Failure>>>(
+        &self,
+        waits_for: &[BTreeSet<usize>],
+        work: impl Fn(usize) -> F,
+    ) -> Result<(), Failure> {
+        let failures = parallel::run(waits_for, AfterFailure::Stop, |index| {
+            let work = work(index);
+            async move { work.await.inspect_err(|_| self.failed.cancel()) }
+        });
+        Failure::together(failures.await)
     }
 
     /// The current record of the stack.
@@ -141,14 +112,14 @@ impl Engine {
         note: Option<String>,
     ) -> Result<(), Failure> {
         let stack = self.stack()?;
-        let failed = || Failure::Resource(logical.to_owned(), creation.verb());
+        let failed = || Failure::of(logical, creation.verb());
         let scope = scope(&self.cloud, &stack)?;
         let mut resource = Resource {
             logical: logical.to_owned(),
             kind: scope.template.resource_type(logical).to_owned(),
             ..Resource::default()
         };
-        set_policies(&scope, &mut resource);
+        set_policies(&scope, &mut resource)?;
         self.keep(&mut resource, creation.in_progress(), note)?;
         let (kind, properties) = match desired(&scope, &stack, logical) {
             Ok(desired) => desired,
@@ -165,8 +136,11 @@ impl Engine {
                 self.keep(&mut resource, creation.complete(), None)?;
                 Ok(())
             }
-            Err(error) => {
-                let reason = reason(kind, &error);
+            Err(ended) => {
+                let reason = match ended {
+                    Ended::Failed(error) => reason(kind, &error),
+                    Ended::Cancelled => format!("Resource {} cancelled", creation.noun()),
+                };
                 self.keep(&mut resource, creation.failed(), Some(reason))?;
                 Err(failed())
             }
@@ -178,13 +152,13 @@ impl Engine {
         kind: &Type,
         resource: &mut Resource,
         creation: Creation,
-    ) -> ApiResult<()> {
+    ) -> Result<(), Ended> {
         resources::check(kind, &resource.logical, &resource.properties)?;
         let stack = self.stack()?;
         if kind.name == custom::TYPE {
             self.create_custom(&stack, resource).await?;
             let initiated = Some("Resource creation Initiated".to_owned());
-            return self.keep(resource, creation.in_progress(), initiated);
+            return Ok(self.keep(resource, creation.in_progress(), initiated)?);
         }
         let properties = kind.with_system_tags(&stack, &resource.logical, &resource.properties);
         let name = resource.name.clone();
@@ -197,14 +171,25 @@ impl Engine {
             physical: "",
         };
         // Recorded before the call: a server that dies during it can find what the call created.
-        resource.existing = Some(kind.steps().find(&target).await?);
+        // The search is no call of AWS's handler: nobody has to be allowed to make it.
+        let find = kind.steps().find(&target);
+        let existing = Caller::LocalCloud.scope(find).await?;
+        if self.failed.is_cancelled() {
+            return Err(Ended::Cancelled);
+        }
+        resource.existing = Some(existing);
         stacks::change(&self.cloud, &self.key, |stack| {
             stack.put(resource.clone());
             Ok(())
         })?;
-        faults::point(&self.cloud, Point::Create, kind.name).await?;
-        let created = kind.steps().create(&target).await;
-        faults::point(&self.cloud, Point::Created, kind.name).await?;
+        let at = |point| faults::point(&self.cloud, point, kind.name, &resource.logical);
+        at(Point::Create).await?;
+        let failure = self.injected(kind, resource, Step::Create);
+        let created = match failure {
+            Ok(()) => kind.steps().create(&target).await,
+            Err(error) => Err(error),
+        };
+        at(Point::Created).await?;
         resource.existing = None;
         let created = created?;
         resource.physical = Some(created.physical.clone());
@@ -212,12 +197,26 @@ impl Engine {
         resource.incomplete = true;
         let initiated = Some("Resource creation Initiated".to_owned());
         self.keep(resource, creation.in_progress(), initiated)?;
-        faults::point(&self.cloud, Point::Recorded, kind.name).await?;
         let target = Target {
             physical: &created.physical,
             ..target
         };
-        kind.steps().settle(&target).await
+        let ready = async {
+            faults::point(&self.cloud, Point::Recorded, kind.name, &resource.logical).await?;
+            kind.steps().settle(&target).await
+        };
+        // The roll-back deletes the resource, however far its settings have come.
+        tokio::select! {
+            biased;
+            result = ready => Ok(result?),
+            () = self.failed.cancelled() => Err(Ended::Cancelled),
+        }
+    }
+
+    /// Fails if a person has injected a failure of this step.
+    fn injected(&self, kind: &Type, resource: &Resource, step: Step) -> ApiResult<()> {
+        let state = self.cloud.directory();
+        injection::resource(state, kind.name, &resource.logical, step)
     }
 
     /// Updates a resource in place to these properties.
@@ -244,7 +243,12 @@ impl Engine {
             name: &resource.name,
             physical: &physical,
         };
-        let result = match resources::check(kind, &resource.logical, &resource.properties) {
+        let at = faults::point(&self.cloud, Point::Update, kind.name, &resource.logical);
+        let checked = at
+            .await
+            .and_then(|()| resources::check(kind, &resource.logical, &resource.properties));
+        let fault = || self.injected(kind, resource, Step::Update);
+        let result = match checked.and_then(|()| fault()) {
             Ok(()) if kind.name == custom::TYPE => self.change_custom(&stack, resource, &old).await,
             Ok(()) => kind.steps().update(&target).await,
             Err(error) => Err(error),
@@ -260,7 +264,7 @@ impl Engine {
             Err(error) => {
                 let reason = reason(kind, &error);
                 self.keep(resource, ResourceStatus::UpdateFailed, Some(reason))?;
-                Err(Failure::Resource(resource.logical.clone(), "update"))
+                Err(Failure::of(&resource.logical, "update"))
             }
         }
     }
@@ -301,8 +305,10 @@ impl Engine {
             name: &resource.name,
             physical,
         };
-        let point = faults::point(&self.cloud, Point::Delete, kind.name).await;
-        point.map_err(|error| error.message)?;
+        let at = faults::point(&self.cloud, Point::Delete, kind.name, &resource.logical);
+        at.await
+            .and_then(|()| self.injected(kind, resource, Step::Delete))
+            .map_err(|error| reason(kind, &error))?;
         let deleted = if kind.name == custom::TYPE {
             self.delete_custom(resource, physical).await
         } else {
@@ -314,35 +320,42 @@ impl Engine {
         }
     }
 
-    /// Deletes the resources that an update replaced or removed, in reverse order of creation. A
+    /// Deletes the resources that an update replaced or removed, each before those that it needs. A
     /// resource that cannot be deleted is kept, as on AWS, and an event reports it.
     pub(super) async fn clean_up(&self) -> ApiResult<()> {
-        while let Some(mut resource) = self.stack()?.pending_deletion.pop() {
-            if resource.physical.is_some() {
-                if resource.deletion_policy == DeletionPolicy::Delete {
-                    self.report(&mut resource, ResourceStatus::Deleting, None)?;
-                    let (status, reason) = match self.delete_physical(&resource).await {
-                        Ok(()) => (ResourceStatus::Deleted, None),
-                        Err(reason) => (ResourceStatus::DeleteFailed, Some(reason)),
-                    };
-                    self.report(&mut resource, status, reason)?;
-                } else {
-                    self.report(&mut resource, ResourceStatus::DeleteSkipped, None)?;
-                }
+        let mut pending = self.stack()?.pending_deletion;
+        pending.reverse();
+        let waits_for = stacks::dependents(&pending);
+        let failures = parallel::run(&waits_for, AfterFailure::Stop, |index| {
+            self.clean_up_one(&pending[index])
+        });
+        failures.await.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    async fn clean_up_one(&self, pending: &Resource) -> ApiResult<()> {
+        let mut resource = pending.clone();
+        if resource.physical.is_some() {
+            if resource.deletion_policy == DeletionPolicy::Delete {
+                self.report(&mut resource, ResourceStatus::Deleting, None)?;
+                let (status, reason) = match self.delete_physical(&resource).await {
+                    Ok(()) => (ResourceStatus::Deleted, None),
+                    Err(reason) => (ResourceStatus::DeleteFailed, Some(reason)),
+                };
+                self.report(&mut resource, status, reason)?;
+            } else {
+                self.report(&mut resource, ResourceStatus::DeleteSkipped, None)?;
             }
-            stacks::change(&self.cloud, &self.key, |stack| {
-                stack.pending_deletion.pop();
-                Ok(())
-            })?;
         }
-        Ok(())
+        stacks::change(&self.cloud, &self.key, |stack| {
+            stack.pending_deletion.retain(|left| left != pending);
+            Ok(())
+        })
     }
 
     /// Creates the resources of the stack, then its outputs. The status is [`StackStatus::Creating`].
     pub(crate) async fn run_create(self) {
         let result = match self.create_all().await {
             Ok(()) => self.status(StackStatus::Created, None),
-            Err(Failure::Cancelled) => self.delete_all().await,
             Err(failure) => self.create_failed(&failure).await,
         };
         if let Err(error) = result {
@@ -352,12 +365,15 @@ impl Engine {
 
     async fn create_all(&self) -> Result<(), Failure> {
         let begun = scope(&self.cloud, &self.stack()?)?;
-        for logical in graph::order(&begun.template, &begun.present()?)? {
+        let order = graph::order(&begun.template, &begun.present()?)?;
+        let waits_for = graph::earlier(&begun.template, &order)?;
+        let create = async |index: usize| {
             if self.stack()?.delete_requested {
                 return Err(Failure::Cancelled);
             }
-            self.build(&logical, Creation::New, None).await?;
-        }
+            self.build(&order[index], Creation::New, None).await
+        };
+        self.together(&waits_for, create).await?;
         if self.stack()?.delete_requested {
             return Err(Failure::Cancelled);
         }
@@ -371,6 +387,7 @@ impl Engine {
         let scope = scope(&self.cloud, &stack)?;
         let outputs = outputs(&scope)?;
         check_exports(&self.cloud, &stack, &outputs)?;
+        stacks::check_imports(&self.cloud, &stack, &outputs)?;
         let imports = imports(&scope);
         stacks::change(&self.cloud, &self.key, |stack| {
             stack.outputs = outputs;
@@ -381,6 +398,9 @@ impl Engine {
 
     pub(super) async fn create_failed(&self, failure: &Failure) -> ApiResult<()> {
         let stack = self.stack()?;
+        if stack.delete_requested {
+            return self.delete_all().await;
+        }
         match stack.on_failure {
             OnFailure::DoNothing => {
                 self.status(StackStatus::CreateFailed, Some(failure.to_string()))
@@ -410,15 +430,24 @@ impl Engine {
         }
     }
 
-    /// Deletes the stack's resources in reverse order of creation; returns those that could not be deleted.
+    /// Deletes the stack's resources, each before those that it needs; returns those that could not be
+    /// deleted. What they need is not deleted either.
+    ///
+    /// Unverified against AWS: whether it tries to delete what such a resource needs.
     async fn remove_all(&self, retain: impl Fn(&Resource) -> bool) -> ApiResult<Vec<String>> {
-        let mut failed = Vec::new();
-        for resource in self.stack()?.resources.iter().rev() {
-            if !self.remove(resource, retain(resource)).await? {
-                failed.push(resource.logical.clone());
+        let mut resources = self.stack()?.resources;
+        resources.reverse();
+        let waits_for = stacks::dependents(&resources);
+        let remove = async |index: usize| {
+            let resource = &resources[index];
+            match self.remove(resource, retain(resource)).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Ok(resource.logical.clone())),
+                Err(error) => Err(Err(error)),
             }
-        }
-        Ok(failed)
+        };
+        let failures = parallel::run(&waits_for, AfterFailure::SkipDependents, remove);
+        failures.await.into_iter().collect()
     }
 
     /// Deletes the stack. The status is [`StackStatus::Deleting`].
@@ -462,6 +491,7 @@ impl Engine {
             Ok(())
         })?;
         super::changes::forget(&self.cloud, &self.key, None)?;
+        super::drift::forget(&self.cloud, &stack)?;
         self.status(StackStatus::Deleted, None)
     }
 }
@@ -472,8 +502,8 @@ fn mark(resource: &mut Resource, status: ResourceStatus, reason: Option<String>)
     resource.changed = crate::clock::iso();
 }
 
-/// Copies `DeletionPolicy` and `UpdateReplacePolicy` from the template.
-pub(super) fn set_policies(scope: &Scope, resource: &mut Resource) {
+/// Copies `DeletionPolicy`, `UpdateReplacePolicy` and what the resource needs from the template.
+pub(super) fn set_policies(scope: &Scope, resource: &mut Resource) -> ApiResult<()> {
     let of = |name: &str| {
         let found = scope.template.resource(&resource.logical);
         let text = found.and_then(|found| found.get(name)?.as_str());
@@ -482,6 +512,8 @@ pub(super) fn set_policies(scope: &Scope, resource: &mut Resource) {
     let (deletion, replace) = (of("DeletionPolicy"), of("UpdateReplacePolicy"));
     resource.deletion_policy = deletion;
     resource.update_replace_policy = replace;
+    resource.needs = Some(graph::needs(&scope.template, &resource.logical)?);
+    Ok(())
 }
 
 fn failed_to_delete(failed: &[String]) -> String {
@@ -490,3 +522,6 @@ fn failed_to_delete(failed: &[String]) -> String {
         failed.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,18 +110,39 @@ pub(crate) fn dependencies(
 ) -> ApiResult<BTreeMap<String, BTreeSet<String>>> {
     let mut graph = BTreeMap::new();
     for logical in present {
-        let Some(resource) = template.resource(logical) else {
-            continue;
-        };
-        let mut needs = resource
-            .get("Properties")
-            .map(references)
-            .unwrap_or_default();
-        needs.extend(depends_on(logical, resource)?);
+        let mut needs = needs(template, logical)?;
         needs.retain(|name| present.contains(name));
         graph.insert(logical.clone(), needs);
     }
     Ok(graph)
+}
+
+/// The resources of the template that a resource refers to or depends on.
+pub(crate) fn needs(template: &Template, logical: &str) -> ApiResult<BTreeSet<String>> {
+    let Some(resource) = template.resource(logical) else {
+        return Ok(BTreeSet::new());
+    };
+    let properties = resource.get("Properties");
+    let mut needs = properties.map(references).unwrap_or_default();
+    needs.extend(depends_on(logical, resource)?);
+    needs.retain(|name| template.resource(name).is_some());
+    Ok(needs)
+}
+
+/// For each resource of an order, the indexes of those that it needs.
+pub(crate) fn earlier(template: &Template, order: &[String]) -> ApiResult<Vec<BTreeSet<usize>>> {
+    let indexes: BTreeMap<&String, usize> = order.iter().zip(0..).collect();
+    let mut found = Vec::new();
+    for logical in order {
+        let needs = needs(template, logical)?;
+        found.push(
+            needs
+                .iter()
+                .filter_map(|name| indexes.get(name).copied())
+                .collect(),
+        );
+    }
+    Ok(found)
 }
 
 /// The resources that a resource names in `DependsOn`.

@@ -8,23 +8,13 @@ use super::requests::ChangeSetName;
 use super::stacks::{self, Resource, Stack};
 use super::states::StackStatus;
 use super::template::{Template, invalid};
-use super::{changes, parameters, references};
+use super::{changes, drift, pages, parameters, references};
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// Maximum number of elements on a page.
-const PAGE: usize = 100;
-
-/// A page of `all`, and the token of the next page. A token is the index of the page's first member.
+/// A page of `all`, and the token of the next page.
 fn page<T>(all: Vec<T>, token: Option<&str>) -> ApiResult<(Vec<T>, Option<String>)> {
-    let start: usize = match token {
-        None => 0,
-        Some(token) => token
-            .parse()
-            .map_err(|_| invalid(format!("The token {token} is invalid")))?,
-    };
-    let next = (start + PAGE < all.len()).then(|| (start + PAGE).to_string());
-    Ok((all.into_iter().skip(start).take(PAGE).collect(), next))
+    pages::page(all, pages::LONGEST, token)
 }
 
 /// The members of the requests of this file.
@@ -122,7 +112,7 @@ pub(super) async fn list_stacks(cloud: &Cloud, request: Query) -> ApiResult<Valu
                 "DeletionTime": stack.deleted,
                 "StackStatus": stack.status,
                 "StackStatusReason": stack.status_reason,
-                "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+                "DriftInformation": stacks::drift_of(stack),
             })
         })
         .collect();
@@ -140,7 +130,7 @@ pub(super) async fn describe_stack_events(cloud: &Cloud, request: Query) -> ApiR
     Ok(json!({"StackEvents": events, "NextToken": next}))
 }
 
-fn shown(stack: &Stack, resource: &Resource, time: &str) -> Value {
+fn shown(cloud: &Cloud, stack: &Stack, resource: &Resource, time: &str) -> ApiResult<Value> {
     let mut shown = json!({
         "StackName": stack.name,
         "StackId": stack.id,
@@ -149,10 +139,10 @@ fn shown(stack: &Stack, resource: &Resource, time: &str) -> Value {
         "ResourceType": resource.kind,
         "ResourceStatus": resource.status,
         "ResourceStatusReason": resource.reason,
-        "DriftInformation": {"StackResourceDriftStatus": "NOT_CHECKED"},
+        "DriftInformation": drift::of_resource(cloud, stack, &resource.logical)?,
     });
     shown[time] = resource.changed.as_str().into();
-    shown
+    Ok(shown)
 }
 
 fn one<'a>(stack: &'a Stack, logical: &str) -> ApiResult<&'a Resource> {
@@ -172,9 +162,8 @@ pub(super) async fn describe_stack_resource(cloud: &Cloud, request: Query) -> Ap
     let stack = stacks::find(cloud, name)?
         .ok_or_else(|| invalid(format!("Stack '{name}' does not exist")))?;
     let logical = request.logical_resource_id.as_deref().unwrap_or_default();
-    Ok(json!({
-        "StackResourceDetail": shown(&stack, one(&stack, logical)?, "LastUpdatedTimestamp"),
-    }))
+    let resource = one(&stack, logical)?;
+    Ok(json!({"StackResourceDetail": shown(cloud, &stack, resource, "LastUpdatedTimestamp")?}))
 }
 
 /// `DescribeStackResources`
@@ -186,8 +175,8 @@ pub(super) async fn describe_stack_resources(cloud: &Cloud, request: Query) -> A
     };
     let found: Vec<Value> = found
         .into_iter()
-        .map(|resource| shown(&stack, resource, "Timestamp"))
-        .collect();
+        .map(|resource| shown(cloud, &stack, resource, "Timestamp"))
+        .collect::<ApiResult<_>>()?;
     Ok(json!({"StackResources": found}))
 }
 
@@ -198,13 +187,13 @@ pub(super) async fn list_stack_resources(cloud: &Cloud, request: Query) -> ApiRe
         .resources
         .iter()
         .map(|resource| {
-            let mut summary = shown(&stack, resource, "LastUpdatedTimestamp");
+            let mut summary = shown(cloud, &stack, resource, "LastUpdatedTimestamp")?;
             if let Some(members) = summary.as_object_mut() {
                 members.retain(|name, _| name != "StackId" && name != "StackName");
             }
-            summary
+            Ok(summary)
         })
-        .collect();
+        .collect::<ApiResult<_>>()?;
     let (found, next) = page::<Value>(found, request.next_token.as_deref())?;
     Ok(json!({"StackResourceSummaries": found, "NextToken": next}))
 }

@@ -2,10 +2,13 @@
 //! `CloudFormation` does after a failure: it rolls a creation or an update back, and finishes a deletion,
 //! a roll-back or a clean-up.
 
+use std::collections::BTreeSet;
+
 use super::changes;
 use super::custom;
-use super::engine::{Engine, Failure};
+use super::engine::Engine;
 use super::evaluate::kind_of;
+use super::failure::Failure;
 use super::prepare;
 use super::resources::Target;
 use super::stacks::{self, Stack};
@@ -44,14 +47,16 @@ impl Engine {
     async fn resume(&self) -> ApiResult<()> {
         let stack = self.stack()?;
         let failure = |verb: &'static str| {
-            stack
-                .resources
-                .iter()
-                .find(|resource| resource.reason.as_deref() == Some(REASON))
-                .map_or_else(
-                    || Failure::Other(REASON.to_owned()),
-                    |resource| Failure::Resource(resource.logical.clone(), verb),
-                )
+            let failed = stack.resources.iter();
+            let failed = failed.filter(|resource| resource.reason.as_deref() == Some(REASON));
+            let failed: Vec<_> = failed
+                .map(|resource| (resource.logical.clone(), verb))
+                .collect();
+            if failed.is_empty() {
+                Failure::Other(REASON.to_owned())
+            } else {
+                Failure::Resources(failed)
+            }
         };
         self.delete_lost().await?;
         match stack.status {
@@ -94,8 +99,10 @@ impl Engine {
                 physical: "",
             };
             let found = kind.steps().find(&target).await;
+            let owned = owned(&self.cloud, kind.name)?;
             let new = found.as_ref().map(|ids| {
-                let new = ids.iter().filter(|id| !before.contains(id));
+                let new = ids.iter();
+                let new = new.filter(|id| !before.contains(id) && !owned.contains(*id));
                 new.cloned().collect::<Vec<_>>()
             });
             // If several are new, clients have created the others in the meantime, and it is
@@ -125,6 +132,19 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The physical ids of a type that the records of stacks have. None of them can be the one of a create call
+/// without a record, even if it was created after that call began: the search by a name also finds a resource
+/// that another one of the same name has created at the same time.
+fn owned(cloud: &Cloud, kind: &str) -> ApiResult<BTreeSet<String>> {
+    let stacks = stacks::living(cloud)?;
+    let resources = stacks
+        .into_iter()
+        .flat_map(|stack| stack.resources.into_iter().chain(stack.pending_deletion));
+    let of_kind =
+        resources.filter(|resource| resource.kind == kind && !resource.status.is_removed());
+    Ok(of_kind.filter_map(|resource| resource.physical).collect())
 }
 
 /// Works on a stack in the background: with the role of the stack or, without one, on behalf of the current
@@ -293,7 +313,10 @@ mod tests {
         assert_eq!(left, ["foreign", "refused"]);
         let events = stacks::history(&cloud, &stack).unwrap();
         let events = serde_json::to_string(&events).unwrap();
-        assert!(events.contains("failed to create: [made]"), "{events}");
+        assert!(
+            events.contains("failed to create: [made, foreign, refused, never]"),
+            "{events}"
+        );
         assert!(events.contains(REASON), "{events}");
     }
 

@@ -14,7 +14,7 @@ use super::prepare::{self, Deploy, Others, list, refuse};
 use super::recovery;
 use super::stacks::{self, Before, Deployment, Stack};
 use super::states::{
-    self, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnFailure, StackStatus,
+    self, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnFailure, ResourceStatus, StackStatus,
 };
 use super::template::invalid;
 use crate::api::{ApiError, ApiResult, lenient};
@@ -104,6 +104,7 @@ fn begin_update(
         }));
         stack.deployment = deployment.clone();
         stack.on_failure = on_failure;
+        stack.skip.clear();
         stack.token = token;
         stack.updated = Some(clock::iso());
         stack.status = StackStatus::Updating;
@@ -216,17 +217,20 @@ pub(super) struct ContinueRollback {
     others: Others,
 }
 
-/// `ContinueUpdateRollback`
+/// The error for a resource that needs no skipping. Unverified against AWS: the message.
+fn cannot_skip(logical: &str) -> ApiError {
+    invalid(format!(
+        "The resource {logical} in ResourcesToSkip is not in the UPDATE_FAILED state. Only resources whose \
+         roll-back failed can be skipped."
+    ))
+}
+
+/// `ContinueUpdateRollback`. A resource that is skipped counts as rolled back and stays as it is.
 pub(super) async fn continue_update_rollback(
     cloud: &Cloud,
     request: ContinueRollback,
 ) -> ApiResult<Value> {
     refuse(&request.others)?;
-    if !request.resources_to_skip.is_empty() {
-        return Err(ApiError::not_implemented(
-            "ResourcesToSkip of cloudformation:ContinueUpdateRollback",
-        ));
-    }
     let stack = stacks::require(cloud, &request.stack_name)?;
     let role = request.role.or_else(|| stack.deployment.role.clone());
     if let Some(role) = &role {
@@ -237,6 +241,13 @@ pub(super) async fn continue_update_rollback(
         if !failed.contains(&stack.status) {
             return Err(not_in(stack, "rolled back"));
         }
+        for logical in &request.resources_to_skip {
+            let resource = stack.resource(logical);
+            if !resource.is_some_and(|found| found.status == ResourceStatus::UpdateFailed) {
+                return Err(cannot_skip(logical));
+            }
+        }
+        stack.skip = request.resources_to_skip;
         stack.status = StackStatus::UpdateRollingBack;
         stack.deployment.role = role;
         stack.token = request.client_request_token;

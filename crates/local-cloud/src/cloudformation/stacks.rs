@@ -1,13 +1,13 @@
 //! The records of stacks, their events and their exports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::deployment::DeploymentConfig;
-use super::states::{DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
+use super::states::{DeletionPolicy, DriftStatus, OnFailure, ResourceStatus, StackStatus};
 use super::template::{Template, invalid};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
@@ -45,8 +45,22 @@ pub(crate) struct Stack {
     /// The resources that the deletion in progress retains.
     #[serde(default)]
     pub(crate) retain: Vec<String>,
+    /// The resources that the roll-back in progress does not change.
+    #[serde(default)]
+    pub(crate) skip: Vec<String>,
+    /// The drift of its resources when they were last checked.
+    #[serde(default)]
+    pub(crate) drift: Option<Drift>,
     /// The `ClientRequestToken` of the last request that changed the stack; its events have it.
     pub(crate) token: Option<String>,
+}
+
+/// The drift of a stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Drift {
+    pub(crate) status: DriftStatus,
+    /// When it was checked.
+    pub(crate) time: String,
 }
 
 /// The inputs of a stack's deployment.
@@ -101,6 +115,10 @@ pub(crate) struct Resource {
     pub(crate) changed: String,
     pub(crate) deletion_policy: DeletionPolicy,
     pub(crate) update_replace_policy: DeletionPolicy,
+    /// The resources that it refers to or depends on: it is deleted before them. `None` in the records of
+    /// earlier versions, which needed all resources before them.
+    #[serde(default)]
+    pub(crate) needs: Option<BTreeSet<String>>,
     /// During a create call: the ids of existing resources that the call could create or conflict with.
     /// After a crash, a resource that is found and not among them is the one that the call created.
     #[serde(default, rename = "alike")]
@@ -133,6 +151,40 @@ impl Resource {
             })
             .collect()
     }
+}
+
+/// For each of these resources, which are in reverse order of creation, the others that must be deleted before
+/// it: those that need it.
+pub(crate) fn dependents(resources: &[Resource]) -> Vec<BTreeSet<usize>> {
+    let needs = |index: usize, other: &Resource| match &resources[index].needs {
+        Some(needs) => needs.contains(&other.logical),
+        None => true,
+    };
+    let indexes = 0..resources.len();
+    indexes
+        .map(|index| {
+            let later = 0..index;
+            later
+                .filter(|later| needs(*later, &resources[index]))
+                .collect()
+        })
+        .collect()
+}
+
+/// For each of these resources, which are in order of creation, the earlier ones that it needs.
+pub(crate) fn needed(resources: &[Resource]) -> Vec<BTreeSet<usize>> {
+    let needs = |resource: &Resource, other: &Resource| {
+        let needs = resource.needs.as_ref();
+        needs.is_none_or(|needs| needs.contains(&other.logical))
+    };
+    let all = resources.iter().enumerate();
+    all.map(|(index, resource)| {
+        let earlier = 0..index;
+        earlier
+            .filter(|earlier| needs(resource, &resources[*earlier]))
+            .collect()
+    })
+    .collect()
 }
 
 /// One event of a stack.
@@ -276,6 +328,28 @@ pub(crate) fn importers(cloud: &Cloud, export: &str) -> ApiResult<Vec<String>> {
         .collect())
 }
 
+/// Fails if an output that is exported now would no longer be, or with another value, while another stack
+/// imports it.
+pub(crate) fn check_imports(cloud: &Cloud, stack: &Stack, outputs: &[Output]) -> ApiResult<()> {
+    for old in stack.outputs.iter().filter(|old| old.export.is_some()) {
+        let new = outputs.iter().find(|new| new.export == old.export);
+        let verb = match new {
+            Some(new) if new.value == old.value => continue,
+            Some(_) => "updated",
+            None => "deleted",
+        };
+        let export = old.export.as_deref().unwrap_or_default();
+        let importers = importers(cloud, export)?;
+        if !importers.is_empty() {
+            return Err(invalid(format!(
+                "Export {export} cannot be {verb} as it is in use by {}",
+                importers.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Changes a stack's record; fails if it was deleted.
 pub(crate) fn change<R>(
     cloud: &Cloud,
@@ -385,6 +459,15 @@ pub(crate) fn unless_empty(list: Value) -> Value {
     }
 }
 
+/// `DriftInformation` of a stack.
+pub(crate) fn drift_of(stack: &Stack) -> Value {
+    let drift = stack.drift.as_ref();
+    json!({
+        "StackDriftStatus": drift.map_or(DriftStatus::NotChecked, |drift| drift.status),
+        "LastCheckTimestamp": drift.map(|drift| &drift.time),
+    })
+}
+
 /// A stack as `DescribeStacks` returns it. Which members are omitted and which are empty follows the
 /// responses of AWS that `LocalStack`'s tests recorded.
 pub(crate) fn described(stack: &Stack) -> Value {
@@ -427,7 +510,7 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "RoleARN": stack.deployment.role,
         "Tags": stack.deployment.tags,
         "EnableTerminationProtection": stack.termination_protection,
-        "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+        "DriftInformation": drift_of(stack),
         "DeploymentConfig": stack.deployment.config,
     })
 }

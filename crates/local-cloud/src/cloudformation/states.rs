@@ -159,6 +159,14 @@ impl Creation {
         }
     }
 
+    /// The noun in the reason of a resource that was cancelled.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::New => "creation",
+            Self::Replacement => "update",
+        }
+    }
+
     /// The verb in the stack's message.
     pub(crate) fn verb(self) -> &'static str {
         match self {
@@ -234,6 +242,31 @@ texts! {
     True = "True",
     /// Depends on a value that is unknown until the execution.
     Conditional = "Conditional",
+}
+
+texts! {
+    /// Whether the resources of a stack have drifted.
+    DriftStatus:
+    NotChecked = "NOT_CHECKED",
+    InSync = "IN_SYNC",
+    Drifted = "DRIFTED",
+}
+
+texts! {
+    /// Whether a resource has drifted.
+    ResourceDriftStatus:
+    NotChecked = "NOT_CHECKED",
+    InSync = "IN_SYNC",
+    Modified = "MODIFIED",
+    Deleted = "DELETED",
+}
+
+texts! {
+    /// The progress of a detection of drift.
+    DetectionStatus:
+    InProgress = "DETECTION_IN_PROGRESS",
+    Complete = "DETECTION_COMPLETE",
+    Failed = "DETECTION_FAILED",
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::custom;
-use super::engine::{Engine, Failure, reason, set_policies};
+use super::engine::{Engine, set_policies};
 use super::evaluate::{desired, scope};
+use super::failure::{Failure, reason};
 use super::graph;
+use super::parallel::{self, AfterFailure};
 use super::resources::create_only_changes;
 use super::stacks::{self, Before, Resource};
 use super::states::{Creation, DeletionPolicy, OnFailure, ResourceStatus, StackStatus};
@@ -47,9 +49,9 @@ impl Engine {
     async fn update_all(&self) -> Result<(), Failure> {
         let begun = scope(&self.cloud, &self.stack()?)?;
         let order = graph::order(&begun.template, &begun.present()?)?;
-        for logical in &order {
-            self.update_one(logical).await?;
-        }
+        let waits_for = graph::earlier(&begun.template, &order)?;
+        let update = async |index: usize| self.update_one(&order[index]).await;
+        self.together(&waits_for, update).await?;
         let wanted: BTreeSet<&String> = order.iter().collect();
         stacks::change(&self.cloud, &self.key, |stack| {
             let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut stack.resources)
@@ -88,11 +90,11 @@ impl Engine {
         }
         let now = scope(&self.cloud, &stack)?;
         let mut resource = old.clone();
-        set_policies(&now, &mut resource);
+        set_policies(&now, &mut resource)?;
         let failed = |message: String| {
             let mut failed = old.clone();
             self.keep(&mut failed, ResourceStatus::UpdateFailed, Some(message))?;
-            Err(Failure::Resource(logical.to_owned(), "update"))
+            Err(Failure::of(logical, "update"))
         };
         let (kind, properties) = match desired(&now, &stack, logical) {
             Ok(desired) => desired,
@@ -150,7 +152,7 @@ impl Engine {
         }
         if let Err(reason) = self.delete_physical(&left).await {
             self.keep(&mut left, ResourceStatus::UpdateFailed, Some(reason))?;
-            return Err(Failure::Resource(old.logical.clone(), "update"));
+            return Err(Failure::of(&old.logical, "update"));
         }
         Ok(())
     }
@@ -178,33 +180,20 @@ impl Engine {
             Some(before) => *before,
             None => return self.status(StackStatus::UpdateRolledBack, None),
         };
-        let mut failed = Vec::new();
-        for old in &before.resources {
-            let current = self.stack()?.resource(&old.logical).cloned();
-            match current {
-                Some(mut current) if current.physical == old.physical => {
-                    let touched = current.properties != old.properties;
-                    let was = current.properties.clone();
-                    if touched
-                        && self
-                            .change(&mut current, old.properties.clone())
-                            .await
-                            .is_err()
-                    {
-                        failed.push(old.logical.clone());
-                        // ContinueUpdateRollback reverts the same change once more.
-                        current.properties = was;
-                        self.put_back(None, &current)?;
-                    }
-                }
-                Some(current) => {
-                    let mut restored = old.clone();
-                    self.put_back(Some(current), &restored)?;
-                    self.keep(&mut restored, ResourceStatus::Updated, None)?;
-                }
-                None => self.put_back(None, old)?,
+        let skip = self.stack()?.skip;
+        let waits_for = stacks::needed(&before.resources);
+        let revert = async |index: usize| {
+            let old = &before.resources[index];
+            let is_skipped = skip.contains(&old.logical);
+            match self.revert(old, is_skipped).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Ok(old.logical.clone())),
+                Err(error) => Err(Err(error)),
             }
-        }
+        };
+        // The next attempt also reverts what waits for a resource that cannot be reverted now.
+        let failures = parallel::run(&waits_for, AfterFailure::SkipDependents, revert);
+        let failed: Vec<String> = failures.await.into_iter().collect::<ApiResult<_>>()?;
         if !failed.is_empty() {
             let reason = format!(
                 "The following resource(s) failed to update: [{}]. ",
@@ -251,6 +240,37 @@ impl Engine {
         })?;
         self.status(StackStatus::RollbackCleaningUp, None)?;
         self.finish(StackStatus::UpdateRolledBack).await
+    }
+
+    /// Restores a resource to the state before the update; returns false if it could not be changed back.
+    async fn revert(&self, old: &Resource, is_skipped: bool) -> ApiResult<bool> {
+        let current = self.stack()?.resource(&old.logical).cloned();
+        match current {
+            Some(_) if is_skipped => {
+                let mut skipped = old.clone();
+                self.keep(&mut skipped, ResourceStatus::Updated, None)?;
+            }
+            Some(mut current) if current.physical == old.physical => {
+                let was = current.properties.clone();
+                if was == old.properties {
+                    return Ok(true);
+                }
+                let changed = self.change(&mut current, old.properties.clone()).await;
+                if changed.is_err() {
+                    // ContinueUpdateRollback reverts the same change once more.
+                    current.properties = was;
+                    self.put_back(None, &current)?;
+                    return Ok(false);
+                }
+            }
+            Some(current) => {
+                let mut restored = old.clone();
+                self.put_back(Some(current), &restored)?;
+                self.keep(&mut restored, ResourceStatus::Updated, None)?;
+            }
+            None => self.put_back(None, old)?,
+        }
+        Ok(true)
     }
 
     /// Reinstates the old resource and schedules the new one for the clean-up.

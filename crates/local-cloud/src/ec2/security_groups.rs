@@ -308,6 +308,19 @@ fn protocol(given: &str) -> ApiResult<String> {
     }
 }
 
+/// True if a group has the rules of a request to authorize them.
+pub(crate) fn has_rules(cloud: &Cloud, request: Value, is_egress: bool) -> ApiResult<bool> {
+    let input: ChangeRules = crate::api::parse(request)?;
+    let Some(group) = SECURITY_GROUP.records(cloud).get(&input.group_id)? else {
+        return Ok(false);
+    };
+    let side = if is_egress { EGRESS } else { INGRESS };
+    let rules = group[side].as_array().map_or(&[][..], Vec::as_slice);
+    let wanted = requested(cloud, &input)?;
+    let has = |rule: &Value| rules.iter().any(|old| identity(old) == identity(rule));
+    Ok(wanted.iter().all(has))
+}
+
 /// The members that identify a rule, without its description.
 fn identity(permission: &Value) -> Value {
     let sources: Vec<Value> = SOURCES

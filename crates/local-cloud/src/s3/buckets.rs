@@ -7,7 +7,7 @@ use s3s::dto::{
     BucketLifecycleConfiguration, BucketLoggingStatus, NotificationConfiguration,
     OwnershipControls, PublicAccessBlockConfiguration, ServerSideEncryptionConfiguration, Tagging,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::settings::{self, Setting};
 use super::{bucket_policy, lifecycle, wire};
@@ -198,6 +198,68 @@ pub(crate) fn exists(cloud: &Cloud, name: &str) -> ApiResult<bool> {
 /// `value` has the shape of the corresponding S3 API request (`{"Status": "Enabled"}` for
 /// `Versioning`), or is the policy document as JSON.
 pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>) -> ApiResult<()> {
+    if setting == "Versioning" {
+        let status = value.as_ref().and_then(|value| value["Status"].as_str());
+        return set_versioning(cloud, name, status.unwrap_or("Suspended"));
+    }
+    let (setting, document) = stored(setting, value)?;
+    put_setting(cloud, name, setting, document)
+}
+
+/// The live value of a setting if it is not the one that [`set`] stores for this value; null if it is not set.
+/// Versioning, the public access block and policies are JSON, the others text in S3's XML.
+pub(crate) fn differing(
+    cloud: &Cloud,
+    name: &str,
+    setting: &str,
+    value: Value,
+) -> ApiResult<Option<Value>> {
+    if setting == "Versioning" {
+        let bucket = cloud
+            .store()
+            .transaction(|transaction| find(transaction, name))?;
+        let status = bucket.versioning.name();
+        return Ok((value["Status"] != status).then(|| json!({"Status": status})));
+    }
+    let (setting, wanted) = stored(setting, Some(value))?;
+    let found = find_document(cloud, name, setting)?;
+    let policy = |text: &Option<String>| {
+        let text = text.as_ref().filter(|_| setting == Setting::Policy);
+        text.and_then(|text| serde_json::from_str::<Value>(text).ok())
+    };
+    if found == wanted || (policy(&found).is_some() && policy(&found) == policy(&wanted)) {
+        return Ok(None);
+    }
+    Ok(Some(match (setting, found) {
+        (_, None) => Value::Null,
+        (Setting::Policy, Some(text)) => serde_json::from_str(&text).unwrap_or_default(),
+        (Setting::PublicAccessBlock, Some(text)) => {
+            let block: PublicAccessBlockConfiguration = settings::read(&text).map_err(malformed)?;
+            json!({
+                "BlockPublicAcls": block.block_public_acls.unwrap_or_default(),
+                "BlockPublicPolicy": block.block_public_policy.unwrap_or_default(),
+                "IgnorePublicAcls": block.ignore_public_acls.unwrap_or_default(),
+                "RestrictPublicBuckets": block.restrict_public_buckets.unwrap_or_default(),
+            })
+        }
+        (_, Some(text)) => Value::String(text),
+    }))
+}
+
+/// The tags of a bucket, in order.
+pub(crate) fn tags(cloud: &Cloud, name: &str) -> ApiResult<Vec<(String, String)>> {
+    let Some(text) = find_document(cloud, name, Setting::Tagging)? else {
+        return Ok(Vec::new());
+    };
+    let tagging: Tagging = settings::read(&text).map_err(malformed)?;
+    let tags = tagging.tag_set.into_iter();
+    Ok(tags
+        .map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()))
+        .collect())
+}
+
+/// A setting by its name, and the document that is stored for a value.
+fn stored(setting: &str, value: Option<Value>) -> ApiResult<(Setting, Option<String>)> {
     macro_rules! document {
         ($type:ty, $root:literal) => {
             value
@@ -209,11 +271,7 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
                 .transpose()?
         };
     }
-    let (setting, document) = match setting {
-        "Versioning" => {
-            let status = value.as_ref().and_then(|value| value["Status"].as_str());
-            return set_versioning(cloud, name, status.unwrap_or("Suspended"));
-        }
+    Ok(match setting {
         "Encryption" => (
             Setting::Encryption,
             document!(
@@ -260,8 +318,7 @@ pub(crate) fn set(cloud: &Cloud, name: &str, setting: &str, value: Option<Value>
                 "the bucket setting {other}"
             )));
         }
-    };
-    put_setting(cloud, name, setting, document)
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -9,7 +9,7 @@ use super::{
     bucket_api, completion, multipart_api, multipart_list, pages, permissions, reading, removal,
     tags, transfer,
 };
-use crate::Cloud;
+use crate::{Cloud, injection};
 
 /// S3's operations on a cloud.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ macro_rules! service {
                 &self,
                 request: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
+                injection::request(self.cloud.directory(), &super::SERVICE, $name)?;
                 permissions::check(&self.cloud, $name, &request.uri, &request.headers)?;
                 $handler(&self.cloud, request).await
             })*

@@ -260,6 +260,111 @@ async fn a_server_that_dies_around_a_create_call_leaves_nothing_behind() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Drift of the resources of a stack that nobody has changed.
+#[tokio::test]
+async fn what_nobody_has_changed_has_not_drifted() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let stack = before(&cloud).await;
+    let input = json!({"StackName": stack.name});
+    cloud
+        .call("cloudformation", "DetectStackDrift", input.clone())
+        .await
+        .unwrap();
+    cloud.idle().await;
+    let shown = cloud
+        .call("cloudformation", "DescribeStackResourceDrifts", input)
+        .await
+        .unwrap();
+    let drifts = shown["StackResourceDrifts"].as_array().unwrap();
+    let wrong: Vec<_> = drifts
+        .iter()
+        .filter(|drift| drift["StackResourceDriftStatus"] != "IN_SYNC")
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let checked =
+        |resource: &&stacks::Resource| resources::by_name(&resource.kind).unwrap().detects_drift();
+    assert_eq!(drifts.len(), stack.resources.iter().filter(checked).count());
+}
+
+/// Two resources of a type whose create calls are in progress at the same time: the search of each must tell
+/// them apart, or neither is deleted.
+#[tokio::test]
+async fn two_resources_of_a_type_at_once_leave_nothing_behind() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let stack = before(&cloud).await;
+    let mut wrong = Vec::new();
+    for (kind, name, texts) in [
+        (
+            "AWS::EC2::SecurityGroupIngress",
+            "CidrIp",
+            ["192.168.0.0/16", "192.168.0.0/17"],
+        ),
+        ("AWS::EC2::SecurityGroupEgress", "FromPort", ["0", "1"]),
+        (
+            "AWS::EC2::Route",
+            "DestinationCidrBlock",
+            ["192.168.0.0/16", "192.168.0.0/17"],
+        ),
+        (
+            "AWS::CodeConnections::Connection",
+            "ConnectionName",
+            ["same", "same"],
+        ),
+        ("AWS::KMS::Key", "Description", ["same", "same"]),
+        ("AWS::EC2::EIP", "Domain", ["vpc", "vpc"]),
+        ("AWS::EC2::FlowLog", "TrafficType", ["ACCEPT", "REJECT"]),
+        (
+            "AWS::IAM::ManagedPolicy",
+            "ManagedPolicyName",
+            ["one", "two"],
+        ),
+        ("AWS::SSM::Parameter", "Name", ["one", "two"]),
+        // One of them fails, and the other is the one that exists.
+        ("AWS::Logs::LogGroup", "LogGroupName", ["same", "same"]),
+    ] {
+        let kept = rows(&cloud);
+        let mut resources = json!({});
+        for (logical, text) in ["One", "Two"].into_iter().zip(texts) {
+            let mut properties = second(&cloud, &stack, kind);
+            properties.insert(name.to_owned(), text.into());
+            resources[logical] = json!({"Type": kind, "Properties": properties});
+        }
+        let template = json!({"Resources": resources}).to_string();
+        let name = format!("s{}", uuid::Uuid::new_v4().simple());
+        let new = begun(&cloud, &name, template);
+        let faults = cloud.state::<Faults>();
+        // Both searches are over before the first create call.
+        let searched = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+        for logical in ["One", "Two"] {
+            let subject = format!("{kind}/{logical}");
+            let meet = Action::Meet(searched.clone());
+            faults.inject(Point::Create, &subject, meet);
+            faults.inject(Point::Created, &subject, Action::Stop);
+        }
+        let both = async {
+            faults.reached().await;
+            faults.reached().await;
+        };
+        tokio::select! {
+            biased;
+            () = both => {}
+            () = Engine::new(&cloud, new.key()).run_create() => {
+                wrong.push(format!("{kind} was not stopped"));
+            }
+        }
+        recover(&cloud).unwrap();
+        cloud.idle().await;
+        let after = rows(&cloud);
+        let left: Vec<_> = after.symmetric_difference(&kept).collect();
+        if !left.is_empty() {
+            wrong.push(format!("{kind} left behind or touched {left:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 /// Keys have no name: recovery must not attribute another key with the same properties to the stack.
 #[tokio::test]
 async fn keys_that_others_create_meanwhile_are_left_alone() {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::hooks::{Hooks, TableOnly};
 use super::table::{
-    Argument, Call, Elements, Find, Form, List, Naming, Search, Setting, Source, Spelling, State,
-    Tags, Type, When,
+    Argument, Call, Elements, Find, Form, List, Member, Naming, Place, Read, Search, Setting,
+    Source, Spelling, State, Tags, Type, When,
 };
 use crate::api::ApiResult;
 
@@ -29,6 +29,7 @@ impl Type {
             delete: None,
             deleted_already: &[],
             deleting: None,
+            live: &[],
             hook_properties: "",
             hooks: &TableOnly,
         }
@@ -162,6 +163,11 @@ impl Type {
 
     pub(super) const fn deleting(mut self, state: State) -> Self {
         self.deleting = Some(state);
+        self
+    }
+
+    pub(super) const fn live(mut self, live: &'static [Read]) -> Self {
+        self.live = live;
         self
     }
 
@@ -404,6 +410,48 @@ impl Search {
     /// Only items that `CloudFormation` has tagged as this resource.
     pub(super) const fn tagged(mut self) -> Self {
         self.is_tagged = true;
+        self
+    }
+}
+
+/// A call that returns the resource at a path.
+pub(super) const fn read(call: Call, item: &'static str, members: &'static [Member]) -> Read {
+    Read {
+        call,
+        item,
+        equal: &[],
+        members,
+    }
+}
+
+/// Properties under their own names.
+pub(super) const fn own(properties: &'static str) -> Member {
+    let place = Place::Same;
+    Member { properties, place }
+}
+
+/// Properties under their own names in camelCase.
+pub(super) const fn camel(properties: &'static str) -> Member {
+    let place = Place::Camel;
+    Member { properties, place }
+}
+
+/// A property at a path.
+pub(super) const fn at(properties: &'static str, path: &'static str) -> Member {
+    let place = Place::At(path);
+    Member { properties, place }
+}
+
+/// A property that is percent-encoded JSON.
+pub(super) const fn encoded(properties: &'static str, pointer: &'static str) -> Member {
+    let place = Place::Encoded(pointer);
+    Member { properties, place }
+}
+
+impl Read {
+    /// Only a resource with these values.
+    pub(super) const fn equal(mut self, equal: &'static [(&'static str, Source)]) -> Self {
+        self.equal = equal;
         self
     }
 }

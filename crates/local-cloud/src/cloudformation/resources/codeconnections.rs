@@ -1,7 +1,13 @@
 //! The `CodeConnections` types.
 
-use super::builder::{TAG_RESOURCE, call, physical, same, search, tags_by};
+use async_trait::async_trait;
+use serde_json::Map;
+
+use super::builder::{TAG_RESOURCE, call, own, physical, read, same, search, tags_by};
+use super::hooks::Hooks;
 use super::table::{Source, Spelling, Type};
+use super::target::Target;
+use crate::api::ApiResult;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] =
@@ -30,5 +36,36 @@ pub(super) const TYPES: &[Type] =
                 )
                 .equal(&[("/ConnectionName", Source::Property("ConnectionName"))]),
             )
-            .delete("DeleteConnection", &[physical("ConnectionArn")]),
+            .live(&[
+                read(
+                    call("GetConnection", &[physical("ConnectionArn")]),
+                    "/Connection",
+                    &[own("ConnectionName ProviderType")],
+                ),
+                read(
+                    call("ListTagsForResource", &[physical("ResourceArn")]),
+                    "",
+                    &[own("Tags")],
+                ),
+            ])
+            .delete("DeleteConnection", &[physical("ConnectionArn")])
+            .hooks(&Connection, ""),
     ];
+
+struct Connection;
+
+#[async_trait]
+impl Hooks for Connection {
+    /// Several connections can have one name: the tags of the stack identify the one of this resource.
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        let mut found = Vec::new();
+        for arn in target.find().await? {
+            let input = Map::from_iter([("ResourceArn".to_owned(), arn.as_str().into())]);
+            let tags = target.request("ListTagsForResource", input).await?;
+            if target.has_system_tags(&tags["Tags"]) {
+                found.push(arn);
+            }
+        }
+        Ok(found)
+    }
+}

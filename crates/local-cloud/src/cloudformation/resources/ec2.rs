@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, attached, call, changed, document, element, from, json, key, name, physical, same,
-    search, set, tags_by,
+    argument, at, attached, call, camel, changed, document, element, from, json, key, name,
+    physical, read, same, search, set, tags_by, text,
 };
+use super::errors::is_refused;
 use super::hooks::Hooks;
-use super::table::{Argument, Call, Elements, List, Search, Source, Spelling, State, Tags, Type};
+use super::table::{Argument, Call, Elements, List, Source, Spelling, State, Tags, Type};
 use super::target::Target;
 use crate::api::ApiResult;
+use crate::ec2::has_rules;
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -46,6 +48,29 @@ pub(super) const TYPES: &[Type] = &[
                 ],
             ),
         ])
+        .live(&[
+            read(
+                call("DescribeVpcs", &[physical("VpcId[]")]),
+                "/vpcSet/*",
+                &[camel("CidrBlock InstanceTenancy"), at("Tags", "/tagSet")],
+            ),
+            read(
+                call(
+                    "DescribeVpcAttribute",
+                    &[physical("VpcId"), text("Attribute", "enableDnsSupport")],
+                ),
+                "",
+                &[at("EnableDnsSupport", "/enableDnsSupport/value")],
+            ),
+            read(
+                call(
+                    "DescribeVpcAttribute",
+                    &[physical("VpcId"), text("Attribute", "enableDnsHostnames")],
+                ),
+                "",
+                &[at("EnableDnsHostnames", "/enableDnsHostnames/value")],
+            ),
+        ])
         .delete("DeleteVpc", &[physical("VpcId")]),
     Type::new("AWS::EC2::Subnet", "ec2")
         .tagged("subnet", "DescribeSubnets", "/subnetId")
@@ -64,6 +89,14 @@ pub(super) const TYPES: &[Type] = &[
                 from("MapPublicIpOnLaunch.Value", "MapPublicIpOnLaunch").or("false"),
             ],
         )])
+        .live(&[read(
+            call("DescribeSubnets", &[physical("SubnetId[]")]),
+            "/subnetSet/*",
+            &[
+                camel("AvailabilityZone CidrBlock MapPublicIpOnLaunch VpcId"),
+                at("Tags", "/tagSet"),
+            ],
+        )])
         .delete("DeleteSubnet", &[physical("SubnetId")]),
     Type::new("AWS::EC2::InternetGateway", "ec2")
         .tagged(
@@ -74,6 +107,14 @@ pub(super) const TYPES: &[Type] = &[
         .create("CreateInternetGateway", &[])
         .id(Source::Part("/internetGateway/internetGatewayId"))
         .attributes(&[("InternetGatewayId", Source::Physical)])
+        .live(&[read(
+            call(
+                "DescribeInternetGateways",
+                &[physical("InternetGatewayId[]")],
+            ),
+            "/internetGatewaySet/*",
+            &[at("Tags", "/tagSet")],
+        )])
         .delete("DeleteInternetGateway", &[physical("InternetGatewayId")]),
     Type::new("AWS::EC2::VPCGatewayAttachment", "ec2")
         .create("AttachInternetGateway", &[same("InternetGatewayId VpcId")])
@@ -106,6 +147,15 @@ pub(super) const TYPES: &[Type] = &[
             .equal(&[("/vpcId", Source::Property("VpcId"))])
             .id(Source::Text("IGW|{VpcId}")),
         )
+        .live(&[read(
+            call(
+                "DescribeInternetGateways",
+                &[from("InternetGatewayId[]", "InternetGatewayId")],
+            ),
+            "/internetGatewaySet/*/attachmentSet/*",
+            &[camel("VpcId")],
+        )
+        .equal(&[("/vpcId", Source::Property("VpcId"))])])
         .delete("DetachInternetGateway", &[same("InternetGatewayId VpcId")])
         .deleted_already(&["Gateway.NotAttached"])
         .hooks(&Attachment, ""),
@@ -122,6 +172,11 @@ pub(super) const TYPES: &[Type] = &[
             "/addressesSet/*",
             "/allocationId",
         ))
+        .live(&[read(
+            call("DescribeAddresses", &[physical("PublicIp[]")]),
+            "/addressesSet/*",
+            &[camel("Domain"), at("Tags", "/tagSet")],
+        )])
         .delete("ReleaseAddress", &[physical("AllocationId")]),
     Type::new("AWS::EC2::NatGateway", "ec2")
         .tagged("natgateway", "DescribeNatGateways", "/natGatewayId")
@@ -132,6 +187,15 @@ pub(super) const TYPES: &[Type] = &[
         .id(Source::Part("/natGateway/natGatewayId"))
         .attributes(&[("NatGatewayId", Source::Physical)])
         .stable(nat_gateway(&["available"], &["failed", "deleted"]))
+        .live(&[read(
+            NAT_GATEWAY,
+            "/natGatewaySet/*",
+            &[
+                camel("ConnectivityType SubnetId"),
+                at("AllocationId", "/natGatewayAddressSet/0/allocationId"),
+                at("Tags", "/tagSet"),
+            ],
+        )])
         .delete("DeleteNatGateway", &[physical("NatGatewayId")])
         .deleting(nat_gateway(&["deleted"], &["failed"])),
     Type::new("AWS::EC2::RouteTable", "ec2")
@@ -139,6 +203,11 @@ pub(super) const TYPES: &[Type] = &[
         .create("CreateRouteTable", &[same("VpcId")])
         .id(Source::Part("/routeTable/routeTableId"))
         .attributes(&[("RouteTableId", Source::Physical)])
+        .live(&[read(
+            call("DescribeRouteTables", &[physical("RouteTableId[]")]),
+            "/routeTableSet/*",
+            &[camel("VpcId"), at("Tags", "/tagSet")],
+        )])
         .delete("DeleteRouteTable", &[physical("RouteTableId")]),
     Type::new("AWS::EC2::Route", "ec2")
         .create(
@@ -157,6 +226,15 @@ pub(super) const TYPES: &[Type] = &[
                 )])
                 .id(Source::Text("{RouteTableId}|{DestinationCidrBlock}")),
         )
+        .live(&[read(
+            ROUTE_TABLE,
+            "/routeTableSet/*/routeSet/*",
+            &[camel("DestinationCidrBlock GatewayId NatGatewayId")],
+        )
+        .equal(&[(
+            "/destinationCidrBlock",
+            Source::Property("DestinationCidrBlock"),
+        )])])
         .delete("DeleteRoute", &[same("DestinationCidrBlock RouteTableId")]),
     Type::new("AWS::EC2::SubnetRouteTableAssociation", "ec2")
         .create("AssociateRouteTable", &[same("RouteTableId SubnetId")])
@@ -170,6 +248,12 @@ pub(super) const TYPES: &[Type] = &[
             )
             .equal(&[("/subnetId", Source::Property("SubnetId"))]),
         )
+        .live(&[read(
+            call("DescribeRouteTables", &[]),
+            "/routeTableSet/*/associationSet/*",
+            &[camel("RouteTableId SubnetId")],
+        )
+        .equal(&[("/routeTableAssociationId", Source::Physical)])])
         .delete("DisassociateRouteTable", &[physical("AssociationId")]),
     Type::new("AWS::EC2::SecurityGroup", "ec2")
         .tagged("security-group", "DescribeSecurityGroups", "/groupId")
@@ -195,19 +279,32 @@ pub(super) const TYPES: &[Type] = &[
                 "RevokeSecurityGroupEgress",
             ),
         ])
-        .delete("DeleteSecurityGroup", &[physical("GroupId")]),
+        .live(&[read(
+            call("DescribeSecurityGroups", &[physical("GroupId[]")]),
+            "/securityGroupInfo/*",
+            &[
+                camel("GroupDescription GroupName VpcId"),
+                at("SecurityGroupEgress", "/ipPermissionsEgress"),
+                at("SecurityGroupIngress", "/ipPermissions"),
+                at("Tags", "/tagSet"),
+            ],
+        )])
+        .delete("DeleteSecurityGroup", &[physical("GroupId")])
+        .hooks(&SecurityGroup, ""),
     Type::new("AWS::EC2::SecurityGroupIngress", "ec2")
         .create("AuthorizeSecurityGroupIngress", INGRESS)
         .id(RULE_ID)
         .attributes(&[("Id", Source::Physical)])
-        .find(rule_in("/securityGroupInfo/*/ipPermissions/*"))
-        .delete("RevokeSecurityGroupIngress", INGRESS),
+        .find_by_code()
+        .delete("RevokeSecurityGroupIngress", INGRESS)
+        .hooks(&Rule { is_egress: false }, ""),
     Type::new("AWS::EC2::SecurityGroupEgress", "ec2")
         .create("AuthorizeSecurityGroupEgress", EGRESS)
         .id(RULE_ID)
         .attributes(&[("Id", Source::Physical)])
-        .find(rule_in("/securityGroupInfo/*/ipPermissionsEgress/*"))
-        .delete("RevokeSecurityGroupEgress", EGRESS),
+        .find_by_code()
+        .delete("RevokeSecurityGroupEgress", EGRESS)
+        .hooks(&Rule { is_egress: true }, ""),
     Type::new("AWS::EC2::VPCEndpoint", "ec2")
         .tagged("vpc-endpoint", "DescribeVpcEndpoints", "/vpcEndpointId")
         .create(
@@ -238,6 +335,18 @@ pub(super) const TYPES: &[Type] = &[
             ],
         )
         .on_update()])
+        .live(&[read(
+            call("DescribeVpcEndpoints", &[physical("VpcEndpointId[]")]),
+            "/vpcEndpointSet/*",
+            &[
+                camel("PolicyDocument PrivateDnsEnabled ServiceName"),
+                camel("VpcEndpointType VpcId"),
+                at("RouteTableIds", "/routeTableIdSet"),
+                at("SecurityGroupIds", "/groupSet/*/groupId"),
+                at("SubnetIds", "/subnetIdSet"),
+                at("Tags", "/tagSet"),
+            ],
+        )])
         .delete("DeleteVpcEndpoints", &[physical("VpcEndpointId[]")]),
     Type::new("AWS::EC2::FlowLog", "ec2")
         .tagged("vpc-flow-log", "DescribeFlowLogs", "/flowLogId")
@@ -252,6 +361,16 @@ pub(super) const TYPES: &[Type] = &[
         )
         .id(Source::Part("/flowLogIdSet/0"))
         .attributes(&[("Id", Source::Physical)])
+        .live(&[read(
+            call("DescribeFlowLogs", &[physical("FlowLogId[]")]),
+            "/flowLogSet/*",
+            &[
+                camel("DeliverLogsPermissionArn DestinationOptions LogDestination"),
+                camel("LogDestinationType LogFormat"),
+                camel("LogGroupName MaxAggregationInterval ResourceId TrafficType"),
+                at("Tags", "/tagSet"),
+            ],
+        )])
         .delete("DeleteFlowLogs", &[physical("FlowLogId[]")]),
 ];
 
@@ -320,12 +439,6 @@ const EGRESS: &[Argument] = &[
     .form(permission),
 ];
 
-/// Finds the rules of a group. A rule has no id in the response and is deleted by its properties.
-const fn rule_in(items: &'static str) -> Search {
-    const GROUP: Call = call("DescribeSecurityGroups", &[from("GroupId[]", "GroupId")]);
-    search(GROUP, items, "")
-}
-
 /// The rules in a security group.
 const fn rules(elements: Elements, add: &'static str, remove: &'static str) -> List {
     const ARGUMENTS: &[Argument] = &[
@@ -376,7 +489,91 @@ fn egress(properties: &Map<String, Value>) -> Vec<Value> {
     }
 }
 
+/// A permission of a response as the rules of a template: one for each range, group and prefix list.
+fn shown_rules(permission: &Value, other: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    for (list, member, property) in [
+        ("ipRanges", "cidrIp", "CidrIp".to_owned()),
+        ("ipv6Ranges", "cidrIpv6", "CidrIpv6".to_owned()),
+        ("groups", "groupId", format!("{other}SecurityGroupId")),
+        (
+            "prefixListIds",
+            "prefixListId",
+            format!("{other}PrefixListId"),
+        ),
+    ] {
+        for peer in permission[list].as_array().into_iter().flatten() {
+            let mut rule = Map::from_iter([(property.clone(), peer[member].clone())]);
+            for (name, value) in [
+                ("Description", &peer["description"]),
+                ("IpProtocol", &permission["ipProtocol"]),
+                ("FromPort", &permission["fromPort"]),
+                ("ToPort", &permission["toPort"]),
+            ] {
+                if !value.is_null() {
+                    rule.insert(name.to_owned(), value.clone());
+                }
+            }
+            found.push(Value::Object(rule));
+        }
+    }
+    found
+}
+
+struct SecurityGroup;
+
+#[async_trait]
+impl Hooks for SecurityGroup {
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let Some(mut live) = target.live().await? else {
+            return Ok(None);
+        };
+        for (name, other) in [
+            ("SecurityGroupIngress", "Source"),
+            ("SecurityGroupEgress", "Destination"),
+        ] {
+            if let Some(Value::Array(rules)) = live.get_mut(name) {
+                *rules = rules
+                    .iter()
+                    .flat_map(|rule| shown_rules(rule, other))
+                    .collect();
+            }
+        }
+        Ok(Some(live))
+    }
+}
+
 struct Attachment;
+
+/// A rule of a group, which is found and deleted by its properties.
+struct Rule {
+    is_egress: bool,
+}
+
+#[async_trait]
+impl Hooks for Rule {
+    async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
+        let arguments = if self.is_egress { EGRESS } else { INGRESS };
+        let request = target.input(&call("", arguments), &Value::Null)?;
+        let found = match has_rules(target.cloud, request.into(), self.is_egress) {
+            // A request that the service refuses creates nothing.
+            Err(error) if error.is_gone() || is_refused(&error) => false,
+            found => found?,
+        };
+        let id = found.then(|| target.text("GroupId"));
+        Ok(id.into_iter().collect())
+    }
+
+    fn reads_live(&self) -> bool {
+        true
+    }
+
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        // A rule with other properties is another rule.
+        let exists = !self.find(target).await?.is_empty();
+        Ok(exists.then(|| target.properties.clone()))
+    }
+}
 
 #[async_trait]
 impl Hooks for Attachment {

@@ -1,10 +1,15 @@
 //! The ECR types.
 #![expect(clippy::unnecessary_wraps, reason = "forms, some of which can fail")]
 
+use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::builder::{call, document, from, name, physical, search, set, tags_of_arn};
+use super::builder::{
+    at, call, camel, document, from, name, physical, read, search, set, tags_of_arn, text,
+};
+use super::hooks::Hooks;
 use super::table::{Argument, Source, Spelling, Type};
+use super::target::Target;
 use crate::api::ApiResult;
 
 /// The types of this file.
@@ -63,22 +68,51 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::ECR::Repository", "ecr")
         .clear("DeleteRepositoryPolicy", &[physical("repositoryName")])
         .done_already(&["RepositoryPolicyNotFoundException"]),
     ])
-    .tags(tags_of_arn(
-        Spelling::Pairs,
-        "arn:aws:ecr:{region}:{account}:repository/{physical}",
-    ))
+    .tags(tags_of_arn(Spelling::Pairs, ARN))
     .find(search(
         call("DescribeRepositories", &[name("repositoryNames[]")]),
         "/repositories/*",
         "/repositoryName",
     ))
+    .live(&[
+        read(
+            call("DescribeRepositories", &[physical("repositoryNames[]")]),
+            "/repositories/*",
+            &[
+                camel("EncryptionConfiguration ImageScanningConfiguration"),
+                camel("ImageTagMutability RepositoryName"),
+                camel("ImageTagMutabilityExclusionFilters"),
+            ],
+        ),
+        read(
+            call("GetLifecyclePolicy", &[physical("repositoryName")]),
+            "",
+            &[at(
+                "LifecyclePolicy/LifecyclePolicyText",
+                "/lifecyclePolicyText",
+            )],
+        ),
+        read(
+            call("GetRepositoryPolicy", &[physical("repositoryName")]),
+            "",
+            &[at("RepositoryPolicyText", "/policyText")],
+        ),
+        read(
+            call("ListTagsForResource", &[text("resourceArn", ARN)]),
+            "",
+            &[at("Tags", "/tags")],
+        ),
+    ])
     .delete(
         "DeleteRepository",
         &[
             physical("repositoryName"),
             from("force", "EmptyOnDelete").or("false"),
         ],
-    )];
+    )
+    .hooks(&Repository, "")];
+
+const ARN: &str = "arn:aws:ecr:{region}:{account}:repository/{physical}";
 
 const EXCLUSIONS: Argument = from(
     "imageTagMutabilityExclusionFilters",
@@ -110,5 +144,27 @@ fn lowered(value: &Value) -> Value {
             })
             .collect(),
         scalar => scalar.clone(),
+    }
+}
+
+struct Repository;
+
+#[async_trait]
+impl Hooks for Repository {
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let mut live = target.live().await?;
+        let filters = live
+            .as_mut()
+            .and_then(|live| live.get_mut("ImageTagMutabilityExclusionFilters"));
+        for filter in filters.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Value::Object(members) = filter {
+                for (from, to) in [("FilterType", "Type"), ("Filter", "Value")] {
+                    if let Some(value) = members.remove(from) {
+                        members.insert(format!("ImageTagMutabilityExclusionFilter{to}"), value);
+                    }
+                }
+            }
+        }
+        Ok(live)
     }
 }

@@ -30,6 +30,21 @@ pub(crate) trait Hooks: Send + Sync {
         target.delete().await
     }
 
+    /// True if [`Hooks::live`] reads properties without the table.
+    fn reads_live(&self) -> bool {
+        false
+    }
+
+    /// True for a property that [`Hooks::live`] reads without the table.
+    fn reads_property(&self, _: &str) -> bool {
+        true
+    }
+
+    /// The live values of the properties that the template sets; `None` if the resource does not exist.
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        target.live().await
+    }
+
     /// The ids of the existing resources that a create call with these properties would create or
     /// conflict with.
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {

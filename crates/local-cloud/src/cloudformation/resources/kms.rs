@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    TAG_RESOURCE, call, document, from, physical, same, search, set, switch, tags_by, text,
+    TAG_RESOURCE, at, call, document, from, json, own, physical, read, same, search, set, switch,
+    tags_by, text,
 };
 use super::hooks::Hooks;
 use super::table::{Source, Spelling, Type};
@@ -61,6 +62,28 @@ pub(super) const TYPES: &[Type] = &[
         ])
         .tags(tags_by(TAG_RESOURCE, Spelling::TagPairs, physical("KeyId")))
         .find_by_code()
+        .live(&[
+            read(
+                call("DescribeKey", &[physical("KeyId")]),
+                "/KeyMetadata",
+                &[own("Description Enabled KeySpec KeyUsage")],
+            ),
+            read(
+                call("GetKeyPolicy", &[physical("KeyId")]),
+                "",
+                &[at("KeyPolicy", "/Policy")],
+            ),
+            read(
+                call("GetKeyRotationStatus", &[physical("KeyId")]),
+                "",
+                &[at("EnableKeyRotation", "/KeyRotationEnabled")],
+            ),
+            read(
+                call("ListResourceTags", &[physical("KeyId")]),
+                "",
+                &[own("Tags")],
+            ),
+        ])
         .delete(
             "ScheduleKeyDeletion",
             &[physical("KeyId"), same("PendingWindowInDays")],
@@ -74,7 +97,14 @@ pub(super) const TYPES: &[Type] = &[
             search(call("DescribeKey", &[from("KeyId", "AliasName")]), "", "")
                 .id(Source::Property("AliasName")),
         )
-        .delete("DeleteAlias", &[physical("AliasName")]),
+        .live(&[read(
+            call("ListAliases", &[json("Limit", "1000")]),
+            "/Aliases/*",
+            &[own("AliasName TargetKeyId")],
+        )
+        .equal(&[("/AliasName", Source::Physical)])])
+        .delete("DeleteAlias", &[physical("AliasName")])
+        .hooks(&Alias, ""),
 ];
 
 struct Key;
@@ -107,6 +137,14 @@ impl Hooks for Key {
         target.settle().await
     }
 
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let input = Map::from_iter([("KeyId".to_owned(), target.physical.into())]);
+        match target.request("DescribeKey", input).await {
+            Ok(key) if key["KeyMetadata"]["KeyState"] == "PendingDeletion" => Ok(None),
+            _ => target.live().await,
+        }
+    }
+
     /// The key that this resource's create call marked.
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
         if target.name.is_empty() {
@@ -127,5 +165,23 @@ impl Hooks for Key {
             }
         }
         Ok(found)
+    }
+}
+
+struct Alias;
+
+#[async_trait]
+impl Hooks for Alias {
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let Some(mut live) = target.live().await? else {
+            return Ok(None);
+        };
+        // The template may name the key by its ARN.
+        let wanted = target.text("TargetKeyId");
+        let id = wanted.rsplit('/').next();
+        if id == live.get("TargetKeyId").and_then(Value::as_str) {
+            live.insert("TargetKeyId".to_owned(), wanted.into());
+        }
+        Ok(Some(live))
     }
 }

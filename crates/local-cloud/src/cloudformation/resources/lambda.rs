@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::builder::{TAG_RESOURCE, call, changed, from, name, physical, same, set, tags_by, text};
+use super::builder::{
+    TAG_RESOURCE, call, changed, from, name, own, physical, read, same, set, tags_by, text,
+};
 use super::table::{Source, Spelling, State, Type};
 use crate::api::{ApiError, ApiResult};
 use crate::cloudformation::template::text_of;
@@ -56,10 +58,7 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Lambda::Function", "lambda")
     .tags(tags_by(
         TAG_RESOURCE,
         Spelling::Object,
-        text(
-            "Resource",
-            "arn:aws:lambda:{region}:{account}:function:{physical}",
-        ),
+        text("Resource", ARN),
     ))
     .found_by(
         "GetFunctionConfiguration",
@@ -76,7 +75,25 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Lambda::Function", "lambda")
         failed: &["Failed"],
         message: "{reason}",
     })
+    .live(&[
+        read(
+            call("GetFunctionConfiguration", &[physical("FunctionName")]),
+            "",
+            &[
+                own("Architectures Description Environment EphemeralStorage"),
+                own("FunctionName Handler"),
+                own("LoggingConfig MemorySize PackageType Role Runtime Timeout"),
+            ],
+        ),
+        read(
+            call("ListTags", &[text("Resource", ARN)]),
+            "",
+            &[own("Tags")],
+        ),
+    ])
     .delete("DeleteFunction", &[physical("FunctionName")])];
+
+const ARN: &str = "arn:aws:lambda:{region}:{account}:function:{physical}";
 
 /// `Code` in the form of the API. `ZipFile` in a template is the source of a program, which
 /// `CloudFormation` packs into a zip.

@@ -1,6 +1,6 @@
 //! The `CloudWatch` Logs types.
 
-use super::builder::{call, from, name, physical, search, set, tags_of_arn};
+use super::builder::{at, call, camel, from, name, physical, read, search, set, tags_of_arn, text};
 use super::table::{Source, Spelling, Type};
 
 /// The types of this file.
@@ -46,4 +46,23 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::Logs::LogGroup", "logs")
         )
         .equal(&[("/logGroupName", Source::Name)]),
     )
+    .live(&[
+        read(
+            call("DescribeLogGroups", &[physical("logGroupNamePrefix")]),
+            "/logGroups/*",
+            &[camel("KmsKeyId LogGroupClass LogGroupName RetentionInDays")],
+        )
+        .equal(&[("/logGroupName", Source::Physical)]),
+        read(
+            call(
+                "ListTagsForResource",
+                &[text(
+                    "resourceArn",
+                    "arn:aws:logs:{region}:{account}:log-group:{name}",
+                )],
+            ),
+            "",
+            &[at("Tags", "/tags")],
+        ),
+    ])
     .delete("DeleteLogGroup", &[physical("logGroupName")])];

@@ -10,7 +10,7 @@ use super::target::{Created, Target};
 use crate::api::{ApiError, ApiResult};
 use crate::cloudformation::template::text_of;
 use crate::s3::{self, buckets};
-use crate::{authorization, limits};
+use crate::{authorization, limits, system_tags};
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[
@@ -291,6 +291,43 @@ impl Hooks for Bucket {
         buckets::delete(target.cloud, target.physical)
     }
 
+    fn reads_live(&self) -> bool {
+        true
+    }
+
+    fn reads_property(&self, property: &str) -> bool {
+        property != "AccessControl"
+    }
+
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let (cloud, bucket) = (target.cloud, target.physical);
+        if !buckets::exists(cloud, bucket)? {
+            return Ok(None);
+        }
+        let mut live = Map::new();
+        for (property, setting, form) in SETTINGS {
+            let Some(wanted) = target.get(property) else {
+                continue;
+            };
+            let value = if *setting == "Tagging" {
+                let tags = buckets::tags(cloud, bucket)?.into_iter();
+                let own = tags.filter(|(key, _)| !system_tags::is_reserved(key));
+                own.map(|(key, value)| json!({"Key": key, "Value": value}))
+                    .collect()
+            } else {
+                let actual = buckets::differing(cloud, bucket, setting, form(wanted, bucket)?)?;
+                actual.unwrap_or_else(|| wanted.clone())
+            };
+            if !value.is_null() {
+                live.insert((*property).to_owned(), value);
+            }
+        }
+        if target.get("BucketName").is_some() {
+            live.insert("BucketName".to_owned(), bucket.into());
+        }
+        Ok(Some(live))
+    }
+
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {
         let found = buckets::exists(target.cloud, target.name)?;
         Ok(found.then(|| target.name.to_owned()).into_iter().collect())
@@ -304,7 +341,13 @@ impl BucketPolicy {
             let message = "The specified bucket does not exist";
             return Err(ApiError::not_found("NoSuchBucket", message).status(404));
         }
-        let policy = match target.get("PolicyDocument") {
+        let policy = Self::policy(target)?;
+        permit(target, "PutBucketPolicy", bucket)?;
+        buckets::set(target.cloud, bucket, "Policy", Some(policy))
+    }
+
+    fn policy(target: &Target<'_>) -> ApiResult<Value> {
+        Ok(match target.get("PolicyDocument") {
             Some(Value::String(text)) => limits::document(text.as_bytes()).map_err(|_| {
                 ApiError::new(
                     "MalformedPolicy",
@@ -312,9 +355,7 @@ impl BucketPolicy {
                 )
             })?,
             other => other.cloned().unwrap_or_default(),
-        };
-        permit(target, "PutBucketPolicy", bucket)?;
-        buckets::set(target.cloud, bucket, "Policy", Some(policy))
+        })
     }
 }
 
@@ -342,6 +383,22 @@ impl Hooks for BucketPolicy {
             buckets::set(target.cloud, target.physical, "Policy", None)?;
         }
         Ok(())
+    }
+
+    fn reads_live(&self) -> bool {
+        true
+    }
+
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let (cloud, bucket) = (target.cloud, target.physical);
+        if !buckets::exists(cloud, bucket)? || !buckets::has_policy(cloud, bucket)? {
+            return Ok(None);
+        }
+        let mut live = target.properties.clone();
+        if let Some(actual) = buckets::differing(cloud, bucket, "Policy", Self::policy(target)?)? {
+            live.insert("PolicyDocument".to_owned(), actual);
+        }
+        Ok(Some(live))
     }
 
     async fn find(&self, target: &Target<'_>) -> ApiResult<Vec<String>> {

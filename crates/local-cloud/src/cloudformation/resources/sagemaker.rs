@@ -5,11 +5,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::builder::{
-    argument, call, changed, document, from, json_text, name, physical, same, search, set, tags_by,
-    text,
+    argument, at, call, changed, document, from, json_text, name, own, physical, read, same,
+    search, set, tags_by, text,
 };
 use super::hooks::Hooks;
-use super::table::{Argument, Call, Source, Spelling, State, Tags, Type};
+use super::table::{Argument, Call, Read, Source, Spelling, State, Tags, Type};
 use super::target::Target;
 use crate::api::{ApiError, ApiResult};
 
@@ -18,7 +18,10 @@ pub(super) const TYPES: &[Type] = &[
     kind("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroupName")
         .create(
             "CreateModelPackageGroup",
-            &[name("ModelPackageGroupName"), same("ModelPackageGroupDescription")],
+            &[
+                name("ModelPackageGroupName"),
+                same("ModelPackageGroupDescription"),
+            ],
         )
         .id(Source::Part("/ModelPackageGroupArn"))
         .attributes(&[("ModelPackageGroupArn", Source::Physical)])
@@ -36,11 +39,33 @@ pub(super) const TYPES: &[Type] = &[
                 document("ResourcePolicy", "ModelPackageGroupPolicy"),
             ],
         )
-        .clear("DeleteModelPackageGroupPolicy", &[name("ModelPackageGroupName")])])
+        .clear(
+            "DeleteModelPackageGroupPolicy",
+            &[name("ModelPackageGroupName")],
+        )])
         .find(search(MODEL_PACKAGE_GROUP, "", "/ModelPackageGroupArn"))
+        .live(&[
+            read(
+                MODEL_PACKAGE_GROUP,
+                "",
+                &[own("ModelPackageGroupDescription ModelPackageGroupName")],
+            ),
+            read(
+                call(
+                    "GetModelPackageGroupPolicy",
+                    &[name("ModelPackageGroupName")],
+                ),
+                "",
+                &[at("ModelPackageGroupPolicy", "/ResourcePolicy")],
+            ),
+            TAG_LIST,
+        ])
         .delete("DeleteModelPackageGroup", &[name("ModelPackageGroupName")]),
     kind("AWS::SageMaker::CodeRepository", "CodeRepositoryName")
-        .create("CreateCodeRepository", &[name("CodeRepositoryName"), same("GitConfig")])
+        .create(
+            "CreateCodeRepository",
+            &[name("CodeRepositoryName"), same("GitConfig")],
+        )
         .id(Source::Part("/CodeRepositoryArn"))
         .attributes(&[
             ("CodeRepositoryArn", Source::Physical),
@@ -48,29 +73,57 @@ pub(super) const TYPES: &[Type] = &[
         ])
         .settings(&[set(
             "UpdateCodeRepository",
-            &[name("CodeRepositoryName"), from("GitConfig", "GitConfig").form(only_secret)],
+            &[
+                name("CodeRepositoryName"),
+                from("GitConfig", "GitConfig").form(only_secret),
+            ],
         )
         .on_update()])
-        .found_by("DescribeCodeRepository", &[name("CodeRepositoryName")], "/CodeRepositoryArn")
+        .found_by(
+            "DescribeCodeRepository",
+            &[name("CodeRepositoryName")],
+            "/CodeRepositoryArn",
+        )
+        .live(&[
+            read(
+                call("DescribeCodeRepository", &[name("CodeRepositoryName")]),
+                "",
+                &[own("CodeRepositoryName GitConfig")],
+            ),
+            TAG_LIST,
+        ])
         .delete("DeleteCodeRepository", &[name("CodeRepositoryName")]),
     kind("AWS::SageMaker::Model", "ModelName")
         .create(
             "CreateModel",
             &[
                 name("ModelName"),
-                same("Containers EnableNetworkIsolation ExecutionRoleArn PrimaryContainer VpcConfig"),
+                same("Containers EnableNetworkIsolation ExecutionRoleArn"),
+                same("PrimaryContainer VpcConfig"),
             ],
         )
         .id(Source::Part("/ModelArn"))
         .attributes(&[("ModelArn", Source::Physical), ("ModelName", Source::Name)])
         .found_by("DescribeModel", &[name("ModelName")], "/ModelArn")
+        .live(&[
+            read(
+                call("DescribeModel", &[name("ModelName")]),
+                "",
+                &[
+                    own("Containers EnableNetworkIsolation ExecutionRoleArn"),
+                    own("ModelName PrimaryContainer VpcConfig"),
+                ],
+            ),
+            TAG_LIST,
+        ])
         .delete("DeleteModel", &[name("ModelName")]),
     kind("AWS::SageMaker::EndpointConfig", "EndpointConfigName")
         .create(
             "CreateEndpointConfig",
             &[
                 name("EndpointConfigName"),
-                same("DataCaptureConfig ExecutionRoleArn KmsKeyId ProductionVariants VpcConfig"),
+                same("DataCaptureConfig ExecutionRoleArn KmsKeyId ProductionVariants"),
+                same("VpcConfig"),
             ],
         )
         .id(Source::Part("/EndpointConfigArn"))
@@ -78,7 +131,22 @@ pub(super) const TYPES: &[Type] = &[
             ("EndpointConfigArn", Source::Physical),
             ("EndpointConfigName", Source::Name),
         ])
-        .found_by("DescribeEndpointConfig", &[name("EndpointConfigName")], "/EndpointConfigArn")
+        .found_by(
+            "DescribeEndpointConfig",
+            &[name("EndpointConfigName")],
+            "/EndpointConfigArn",
+        )
+        .live(&[
+            read(
+                call("DescribeEndpointConfig", &[name("EndpointConfigName")]),
+                "",
+                &[
+                    own("DataCaptureConfig EndpointConfigName ExecutionRoleArn"),
+                    own("KmsKeyId ProductionVariants VpcConfig"),
+                ],
+            ),
+            TAG_LIST,
+        ])
         .delete("DeleteEndpointConfig", &[name("EndpointConfigName")]),
     kind("AWS::SageMaker::Endpoint", "EndpointName")
         .create(
@@ -90,7 +158,10 @@ pub(super) const TYPES: &[Type] = &[
             ],
         )
         .id(Source::Part("/EndpointArn"))
-        .attributes(&[("EndpointArn", Source::Physical), ("EndpointName", Source::Name)])
+        .attributes(&[
+            ("EndpointArn", Source::Physical),
+            ("EndpointName", Source::Name),
+        ])
         .settings(&[set(
             "UpdateEndpoint",
             &[
@@ -102,6 +173,10 @@ pub(super) const TYPES: &[Type] = &[
         .on_update()])
         .stable(ENDPOINT_STATE)
         .find(search(ENDPOINT, "", "/EndpointArn"))
+        .live(&[
+            read(ENDPOINT, "", &[own("EndpointConfigName EndpointName")]),
+            TAG_LIST,
+        ])
         .delete("DeleteEndpoint", &[name("EndpointName")])
         .deleting(State {
             wanted: &[],
@@ -115,9 +190,12 @@ pub(super) const TYPES: &[Type] = &[
             "CreateNotebookInstance",
             &[
                 name("NotebookInstanceName"),
-                same("AdditionalCodeRepositories DefaultCodeRepository DirectInternetAccess"),
-                same("InstanceMetadataServiceConfiguration InstanceType KmsKeyId LifecycleConfigName"),
-                same("PlatformIdentifier RoleArn RootAccess SecurityGroupIds SubnetId VolumeSizeInGB"),
+                same("AdditionalCodeRepositories DefaultCodeRepository"),
+                same("DirectInternetAccess"),
+                same("InstanceMetadataServiceConfiguration InstanceType KmsKeyId"),
+                same("LifecycleConfigName"),
+                same("PlatformIdentifier RoleArn RootAccess SecurityGroupIds SubnetId"),
+                same("VolumeSizeInGB"),
             ],
         )
         .id(Source::Part("/NotebookInstanceArn"))
@@ -128,6 +206,25 @@ pub(super) const TYPES: &[Type] = &[
         .settings(&[set("UpdateNotebookInstance", NOTEBOOK_SETTINGS).on_update()])
         .stable(NOTEBOOK_STATE)
         .find(search(NOTEBOOK, "", "/NotebookInstanceArn"))
+        .live(&[
+            read(
+                NOTEBOOK,
+                "",
+                &[
+                    own("AdditionalCodeRepositories DefaultCodeRepository"),
+                    own("DirectInternetAccess InstanceType KmsKeyId"),
+                    own("InstanceMetadataServiceConfiguration NotebookInstanceName"),
+                    own("PlatformIdentifier RoleArn"),
+                    own("RootAccess SubnetId VolumeSizeInGB"),
+                    at(
+                        "LifecycleConfigName",
+                        "/NotebookInstanceLifecycleConfigName",
+                    ),
+                    at("SecurityGroupIds", "/SecurityGroups"),
+                ],
+            ),
+            TAG_LIST,
+        ])
         .delete("DeleteNotebookInstance", &[name("NotebookInstanceName")])
         .deleting(State {
             wanted: &[],
@@ -159,6 +256,17 @@ pub(super) const TYPES: &[Type] = &[
         &[name("NotebookInstanceLifecycleConfigName")],
         "/NotebookInstanceLifecycleConfigArn",
     )
+    .live(&[
+        read(
+            call(
+                "DescribeNotebookInstanceLifecycleConfig",
+                &[name("NotebookInstanceLifecycleConfigName")],
+            ),
+            "",
+            &[own("NotebookInstanceLifecycleConfigName OnCreate OnStart")],
+        ),
+        TAG_LIST,
+    ])
     .delete(
         "DeleteNotebookInstanceLifecycleConfig",
         &[name("NotebookInstanceLifecycleConfigName")],
@@ -171,7 +279,8 @@ pub(super) const TYPES: &[Type] = &[
                 name("PipelineName"),
                 argument("ClientRequestToken", Source::Token),
                 from("", "PipelineDefinition").form(definition),
-                same("ParallelismConfiguration PipelineDescription PipelineDisplayName RoleArn"),
+                same("ParallelismConfiguration PipelineDescription PipelineDisplayName"),
+                same("RoleArn"),
             ],
         )
         .settings(&[set(
@@ -179,18 +288,41 @@ pub(super) const TYPES: &[Type] = &[
             &[
                 physical("PipelineName"),
                 from("", "PipelineDefinition").form(definition),
-                same("ParallelismConfiguration PipelineDescription PipelineDisplayName RoleArn"),
+                same("ParallelismConfiguration PipelineDescription PipelineDisplayName"),
+                same("RoleArn"),
             ],
         )
         .on_update()])
         .tags(Tags {
-            resource: text("ResourceArn", "arn:aws:sagemaker:{region}:{account}:pipeline/{physical}"),
+            resource: text("ResourceArn", PIPELINE_ARN),
             ..TAGS
         })
         .found_by("DescribePipeline", &[name("PipelineName")], "/PipelineName")
+        .live(&[
+            read(
+                call("DescribePipeline", &[name("PipelineName")]),
+                "",
+                &[
+                    own("ParallelismConfiguration PipelineDescription"),
+                    own("PipelineDisplayName PipelineName RoleArn"),
+                    at(
+                        "PipelineDefinition/PipelineDefinitionBody",
+                        "/PipelineDefinition",
+                    ),
+                ],
+            ),
+            read(
+                call("ListTags", &[text("ResourceArn", PIPELINE_ARN)]),
+                "",
+                &[own("Tags")],
+            ),
+        ])
         .delete(
             "DeletePipeline",
-            &[physical("PipelineName"), argument("ClientRequestToken", Source::Token)],
+            &[
+                physical("PipelineName"),
+                argument("ClientRequestToken", Source::Token),
+            ],
         ),
 ];
 
@@ -204,6 +336,14 @@ const TAGS: Tags = tags_by(
     Spelling::Pairs,
     physical("ResourceArn"),
 );
+
+const TAG_LIST: Read = read(
+    call("ListTags", &[physical("ResourceArn")]),
+    "",
+    &[own("Tags")],
+);
+
+const PIPELINE_ARN: &str = "arn:aws:sagemaker:{region}:{account}:pipeline/{physical}";
 
 const MODEL_PACKAGE_GROUP: Call = call(
     "DescribeModelPackageGroup",
@@ -237,7 +377,8 @@ const NOTEBOOK_RUNS: State = State {
 
 const NOTEBOOK_SETTINGS: &[Argument] = &[
     name("NotebookInstanceName"),
-    same("AdditionalCodeRepositories DefaultCodeRepository InstanceMetadataServiceConfiguration"),
+    same("AdditionalCodeRepositories DefaultCodeRepository"),
+    same("InstanceMetadataServiceConfiguration"),
     same("InstanceType LifecycleConfigName RoleArn RootAccess VolumeSizeInGB"),
     argument(
         "DisassociateLifecycleConfig",
@@ -347,6 +488,19 @@ impl Hooks for Endpoint {
         let attributes = target.update().await?;
         Self::check(target).await?;
         Ok(attributes)
+    }
+
+    async fn live(&self, target: &Target<'_>) -> ApiResult<Option<Map<String, Value>>> {
+        let Some(mut live) = target.live().await? else {
+            return Ok(None);
+        };
+        // The template may name the configuration by its ARN.
+        if let Some(wanted) = target.get("EndpointConfigName")
+            && live.get("EndpointConfigName") == Some(&name_of_arn(wanted, target.properties)?)
+        {
+            live.insert("EndpointConfigName".to_owned(), wanted.clone());
+        }
+        Ok(Some(live))
     }
 
     async fn delete(&self, target: &Target<'_>) -> ApiResult<()> {

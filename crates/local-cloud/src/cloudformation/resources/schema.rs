@@ -85,6 +85,16 @@ impl Schema {
         !self.has_members() || self.node["additionalProperties"].is_object()
     }
 
+    /// True for a map: every name is allowed, and the schema describes the values.
+    pub(super) fn is_map(self) -> bool {
+        !self.has_members() && self.node["additionalProperties"].is_object()
+    }
+
+    /// True for an object that the schema says nothing about, such as a policy.
+    pub(super) fn is_document(self) -> bool {
+        !self.has_members() && !self.is_map()
+    }
+
     /// The schema of a member of an object.
     pub(super) fn member(self, name: &str) -> Option<Self> {
         let of = |member: &str| self.node.get(member);

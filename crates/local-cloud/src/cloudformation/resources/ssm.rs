@@ -1,6 +1,6 @@
 //! The Systems Manager types.
 
-use super::builder::{call, json, name, physical, same, set, tags_by};
+use super::builder::{call, json, name, own, physical, read, same, set, tags_by};
 use super::table::{Spelling, Type};
 
 /// The types of this file.
@@ -37,4 +37,9 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::SSM::Parameter", "ssm")
         ),
     ))
     .found_by("GetParameter", &[name("Name")], "/Parameter/Name")
+    .live(&[read(
+        call("GetParameter", &[physical("Name")]),
+        "/Parameter",
+        &[own("DataType Name Type Value")],
+    )])
     .delete("DeleteParameter", &[physical("Name")])];

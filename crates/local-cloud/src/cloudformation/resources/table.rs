@@ -44,6 +44,9 @@ pub(crate) struct Type {
     pub(super) deleted_already: &'static [&'static str],
     /// The states during and after an asynchronous deletion.
     pub(super) deleting: Option<State>,
+    /// Calls whose responses have the live properties; empty if drift is not detected. The first one shows
+    /// whether the resource exists.
+    pub(super) live: &'static [Read],
     /// Properties that only the hooks read, separated by spaces.
     pub(super) hook_properties: &'static str,
     /// Code for what a table cannot express.
@@ -221,6 +224,37 @@ pub(super) struct Search {
     pub(super) is_tagged: bool,
 }
 
+/// A call whose response has live properties.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read {
+    pub(super) call: Call,
+    /// Path of the resource in the response; `*` is each element of a list.
+    pub(super) item: &'static str,
+    /// Members of the resource, by JSON pointer, and the values that they must have.
+    pub(super) equal: &'static [(&'static str, Source)],
+    pub(super) members: &'static [Member],
+}
+
+/// Properties in a response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    /// Properties, separated by spaces. `A/B` is member `B` of property `A`.
+    pub(super) properties: &'static str,
+    pub(super) place: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// Under their own names.
+    Same,
+    /// Under their own names, at every depth with a first letter in lower case.
+    Camel,
+    /// At a path, in which `*` makes a list of the elements.
+    At(&'static str),
+    /// As percent-encoded JSON at a pointer.
+    Encoded(&'static str),
+}
+
 /// The states of a resource.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
@@ -282,6 +316,28 @@ impl Call {
     /// The properties that the call's arguments use.
     pub(super) fn properties(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.arguments.iter().flat_map(Argument::properties)
+    }
+}
+
+impl Read {
+    /// The properties that it reads.
+    pub(super) fn properties(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.members
+            .iter()
+            .flat_map(Member::names)
+            .map(Member::outer)
+    }
+}
+
+impl Member {
+    /// The properties.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.properties.split_ascii_whitespace()
+    }
+
+    /// The property that a path begins in.
+    pub(super) fn outer(path: &str) -> &str {
+        path.split('/').next().unwrap_or(path)
     }
 }
 
@@ -356,6 +412,18 @@ impl Type {
         let mut attributes = self.attributes.iter().map(|(attribute, _)| attribute);
         attributes.any(|attribute| *attribute == name)
             || described.any(|attribute| *attribute == name)
+    }
+
+    /// True if drift is detected.
+    pub(crate) fn detects_drift(&self) -> bool {
+        !self.live.is_empty() || self.hooks.reads_live()
+    }
+
+    /// True for a property whose live value is read.
+    pub(crate) fn reads_property(&self, property: &str) -> bool {
+        let mut read = self.live.iter().flat_map(Read::properties);
+        let by_hooks = self.hooks.reads_live() && self.hooks.reads_property(property);
+        by_hooks || read.any(|name| name == property)
     }
 
     /// The steps on a resource of the type.

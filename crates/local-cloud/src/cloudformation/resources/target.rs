@@ -125,7 +125,7 @@ impl<'a> Target<'a> {
     }
 
     /// The value of a source; `part` is the value at hand.
-    fn value(&self, source: Source, part: &Value) -> ApiResult<Option<Value>> {
+    pub(super) fn value(&self, source: Source, part: &Value) -> ApiResult<Option<Value>> {
         let pick = |names: &str| -> Map<String, Value> {
             let names = names.split_ascii_whitespace();
             names
@@ -543,7 +543,7 @@ impl<'a> Target<'a> {
         };
         let mut found = Vec::new();
         for item in items(&answer, search.items) {
-            let mut matches = !search.is_tagged || self.has_system_tags(item);
+            let mut matches = !search.is_tagged || self.has_system_tags(&item["tagSet"]);
             for (pointer, wanted) in search.equal {
                 let wanted = self.value(*wanted, item)?;
                 matches &= wanted.is_some_and(|wanted| {
@@ -557,19 +557,23 @@ impl<'a> Target<'a> {
         Ok(found)
     }
 
-    /// True if an item of EC2 has the tags that `CloudFormation` sets on this resource.
-    fn has_system_tags(&self, item: &Value) -> bool {
-        let tags = item["tagSet"].as_array().map_or(&[][..], Vec::as_slice);
+    /// True if a list of tags has those that `CloudFormation` sets on this resource. The tags of EC2 have
+    /// members in lower case.
+    pub(super) fn has_system_tags(&self, tags: &Value) -> bool {
+        let tags = tags.as_array().map_or(&[][..], Vec::as_slice);
+        let is = |tag: &Value, own: &Value| {
+            ["key", "Key"].iter().any(|key| tag[key] == own["Key"])
+                && ["value", "Value"]
+                    .iter()
+                    .any(|value| tag[value] == own["Value"])
+        };
         let own = tags_of(self.properties);
         let mut own = own.iter().filter(|tag| {
             tag["Key"]
                 .as_str()
                 .is_some_and(crate::system_tags::is_reserved)
         });
-        own.all(|own| {
-            tags.iter()
-                .any(|tag| tag["key"] == own["Key"] && tag["value"] == own["Value"])
-        })
+        own.all(|own| tags.iter().any(|tag| is(tag, own)))
     }
 }
 

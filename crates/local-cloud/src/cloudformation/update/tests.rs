@@ -1,6 +1,9 @@
 //! Updates that fail, and what their roll-back restores.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use super::*;
 use crate::Cloud;
@@ -253,4 +256,102 @@ async fn scripts_that_the_template_no_longer_has_are_removed() {
     let shown = called(&cloud, "sagemaker", operation, input).await;
     assert_eq!(shown["OnCreate"], json!([]));
     assert_eq!(shown["OnStart"], script);
+}
+
+/// The way out of a roll-back that fails: the resource stays as it is, and the stack can be used again.
+#[tokio::test]
+async fn a_roll_back_that_failed_can_skip_a_resource() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let resources = |status: &str| {
+        let versioning = json!({"VersioningConfiguration": {"Status": status}});
+        json!({
+            "First": {"Type": "AWS::S3::Bucket", "Properties": versioning},
+            "Second": {"Type": "AWS::S3::Bucket", "DependsOn": "First", "Properties": versioning},
+        })
+    };
+    create(&cloud, &resources("Enabled")).await;
+    // The update of the second bucket fails, and so does the roll-back of the first.
+    let faults = cloud.state::<Faults>();
+    let alone = Arc::new(Barrier::new(1));
+    for (logical, action) in [
+        ("First", Action::Meet(alone)),
+        ("First", Action::Fail),
+        ("Second", Action::Fail),
+    ] {
+        faults.inject(Point::Update, &format!("AWS::S3::Bucket/{logical}"), action);
+    }
+    let stack = update(&cloud, &resources("Suspended"), OnFailure::Rollback).await;
+    assert_eq!(stack.status, StackStatus::UpdateRollbackFailed);
+    let continued = async |skip: &[&str]| {
+        let input = json!({"StackName": "s", "ResourcesToSkip": skip});
+        let result = cloud
+            .call("cloudformation", "ContinueUpdateRollback", input)
+            .await;
+        cloud.idle().await;
+        result
+    };
+    let error = continued(&["None"]).await.unwrap_err();
+    assert!(error.message.contains("None"), "{error}");
+    continued(&["First"]).await.unwrap();
+    let stack = stacks::get(&cloud, "s").unwrap();
+    assert_eq!(stack.status, StackStatus::UpdateRolledBack);
+    let first = stack.resource("First").unwrap();
+    let bucket = first.physical.as_deref().unwrap();
+    let wanted = json!({"Status": "Enabled"});
+    let live = buckets::differing(&cloud, bucket, "Versioning", wanted).unwrap();
+    assert_eq!(live, Some(json!({"Status": "Suspended"})), "it was skipped");
+}
+
+fn exporter(value: &str, exports: bool) -> String {
+    let mut output = json!({"Value": value});
+    if exports {
+        output["Export"] = json!({"Name": "shared"});
+    }
+    let handle = json!({"Type": "AWS::CloudFormation::WaitConditionHandle"});
+    json!({"Resources": {"H": handle}, "Outputs": {"O": output}}).to_string()
+}
+
+/// Issue 10: an export in use is neither deleted nor changed.
+#[tokio::test]
+async fn an_export_in_use_is_kept() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let stack = |name: &str, template: String| json!({"StackName": name, "TemplateBody": template});
+    let importer = json!({
+        "Resources": {"H": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+        "Outputs": {"O": {"Value": {"Fn::ImportValue": "shared"}}},
+    });
+    for (name, template) in [("one", exporter("a", true)), ("two", importer.to_string())] {
+        called(
+            &cloud,
+            "cloudformation",
+            "CreateStack",
+            stack(name, template),
+        )
+        .await;
+        cloud.idle().await;
+    }
+    for (template, verb) in [
+        (exporter("b", true), "updated"),
+        (exporter("a", false), "deleted"),
+    ] {
+        called(
+            &cloud,
+            "cloudformation",
+            "UpdateStack",
+            stack("one", template),
+        )
+        .await;
+        cloud.idle().await;
+        let found = stacks::get(&cloud, "one").unwrap();
+        assert_eq!(found.status, StackStatus::UpdateRolledBack);
+        assert_eq!(found.outputs[0].value, "a");
+        let wanted = format!("Export shared cannot be {verb} as it is in use by two");
+        assert!(
+            events(&cloud, &found).contains(&wanted),
+            "{}",
+            events(&cloud, &found)
+        );
+    }
 }

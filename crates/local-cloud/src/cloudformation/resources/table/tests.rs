@@ -31,6 +31,7 @@ fn calls(kind: &Type) -> Vec<Call> {
             .flatten()
             .map(|state| state.call),
     );
+    found.extend(kind.live.iter().map(|read| read.call));
     found.extend(kind.delete);
     found
 }
@@ -111,6 +112,58 @@ fn properties_and_attributes_are_those_of_the_schema() {
         }
     }
 }
+
+/// Issue 10: drift of every type of the templates is detected.
+#[test]
+fn the_live_properties_of_every_type_are_read() {
+    let without: Vec<_> = all()
+        .filter(|kind| !kind.detects_drift())
+        .map(|kind| kind.name)
+        .collect();
+    assert_eq!(
+        without,
+        [
+            "AWS::CloudFormation::WaitConditionHandle",
+            "AWS::CDK::Metadata"
+        ]
+    );
+    let unread: Vec<String> = all()
+        .filter(|kind| kind.detects_drift())
+        .flat_map(|kind| {
+            let properties: std::collections::BTreeSet<_> = kind.properties().collect();
+            let unread = properties
+                .into_iter()
+                .filter(|name| !kind.reads_property(name));
+            unread.map(move |name| format!("{} {name}", kind.name))
+        })
+        .collect();
+    // What no response of the service shows, or only with a secret or a large document in it.
+    assert_eq!(unread, UNREAD);
+    for kind in all() {
+        let schema = Schema::of(kind.name).unwrap();
+        for name in kind.live.iter().flat_map(super::Read::properties) {
+            assert!(schema.member(name).is_some(), "{}: {name}", kind.name);
+        }
+    }
+}
+
+const UNREAD: &[&str] = &[
+    "AWS::CodeCommit::Repository Code",
+    "AWS::EC2::VPCGatewayAttachment InternetGatewayId",
+    "AWS::EC2::Route RouteTableId",
+    "AWS::EC2::FlowLog ResourceType",
+    "AWS::ECR::Repository EmptyOnDelete",
+    "AWS::IAM::ManagedPolicy Roles",
+    "AWS::KMS::Key PendingWindowInDays",
+    "AWS::Lambda::Function Code",
+    "AWS::S3::Bucket AccessControl",
+    "AWS::SageMaker::Endpoint DeploymentConfig",
+    "AWS::SageMaker::Endpoint RetainDeploymentConfig",
+    "AWS::SSM::Parameter AllowedPattern",
+    "AWS::SSM::Parameter Description",
+    "AWS::SSM::Parameter Tags",
+    "AWS::SSM::Parameter Tier",
+];
 
 #[test]
 fn literals_are_json_and_missing_values_have_a_reason() {

@@ -373,6 +373,36 @@ mod tests {
     }
 
     #[test]
+    fn every_role_has_the_boundary_and_no_template_allows_everything() {
+        let mut roles = 0;
+        for template in TEMPLATES {
+            for (name, lines) in &outline(template)["Resources"] {
+                if lines.contains(&"Type: AWS::IAM::Role") {
+                    roles += 1;
+                    let boundary = "PermissionsBoundary: !Ref Boundary";
+                    assert!(lines.contains(&boundary), "{name}");
+                }
+                for line in lines {
+                    let everything = ["Action: \"*\"", "- \"*:*\"", "FullAccess"];
+                    assert!(
+                        !everything.iter().any(|bad| line.contains(bad)),
+                        "{name}: {line}"
+                    );
+                }
+                // A role is only passed to a service that is named.
+                for (index, line) in lines.iter().enumerate() {
+                    if line.contains("iam:PassRole") {
+                        let rest = &lines[index..lines.len().min(index + 8)];
+                        let named = rest.iter().any(|line| line.contains("iam:PassedToService"));
+                        assert!(named, "{name}");
+                    }
+                }
+            }
+        }
+        assert_eq!(roles, 12);
+    }
+
+    #[test]
     fn resources_with_data_outlive_their_stack() {
         const HOLD_DATA: [&str; 5] = [
             "AWS::S3::Bucket",

@@ -201,7 +201,10 @@ FIND = {
     "AWS::IAM::ManagedPolicy": ("iam", managed),
     "AWS::SageMaker::ModelPackageGroup": (
         "sagemaker",
-        lambda s, arn: tagged(s, s.describe_model_package_group(ModelPackageGroupName=last(arn)), arn),
+        lambda s, arn: [
+            tagged(s, s.describe_model_package_group(ModelPackageGroupName=last(arn)), arn),
+            s.get_model_package_group_policy(ModelPackageGroupName=last(arn))["ResourcePolicy"],
+        ],
     ),
     "AWS::SageMaker::CodeRepository": (
         "sagemaker",
@@ -294,6 +297,71 @@ def test_the_notebooks_run(project, client, tmp_path):
         ran = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         assert text in ran.stdout
+
+
+@pytest.fixture(scope="module")
+def actor(project):
+    """Clients with a session of one of the project's roles."""
+    _, mlops = project
+
+    def actor(role, service):
+        values = mlops("local", "env", "--role", f"{NAME}-{role}", "--output", "json")
+        return boto3.client(
+            service,
+            endpoint_url=values["AWS_ENDPOINT_URL"],
+            aws_access_key_id=values["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=values["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=values["AWS_SESSION_TOKEN"],
+            region_name="us-east-1",
+        )
+
+    return actor
+
+
+def refused(call, **arguments):
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    assert error.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
+    return error.value.response["Error"]["Message"]
+
+
+def test_only_the_approver_writes_to_the_production_branch(client, actor):
+    root = client("codecommit")
+    head = root.get_branch(repositoryName=NAME, branchName="develop")["branch"]["commitId"]
+    root.create_branch(repositoryName=NAME, branchName="main", commitId=head)
+    file = {"repositoryName": NAME, "filePath": "a.txt", "fileContent": b"a", "parentCommitId": head}
+    for role in ("data-scientist", "ml-engineer"):
+        message = refused(actor(role, "codecommit").put_file, branchName="main", **file)
+        assert "explicit deny" in message, message
+    actor("data-scientist", "codecommit").put_file(branchName="develop", **file)
+
+
+def test_only_the_approver_approves(client, actor):
+    [image] = [i for i in client("ecr").describe_images(repositoryName=NAME)["imageDetails"] if i.get("imageTags")]
+    uri = client("ecr").describe_repositories(repositoryNames=[NAME])["repositories"][0]["repositoryUri"]
+    version = {
+        "ModelPackageGroupName": NAME,
+        "InferenceSpecification": {
+            "Containers": [{"Image": f"{uri}@{image['imageDigest']}"}],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        },
+    }
+    training = actor("training", "sagemaker")
+    refused(training.create_model_package, ModelApprovalStatus="Approved", **version)
+    package = training.create_model_package(ModelApprovalStatus="PendingManualApproval", **version)["ModelPackageArn"]
+    for role in ("data-scientist", "ml-engineer", "training", "reader"):
+        update = actor(role, "sagemaker").update_model_package
+        refused(update, ModelPackageArn=package, ModelApprovalStatus="Approved")
+    approver = actor("approver", "sagemaker")
+    approver.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+    assert approver.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"] == "Approved"
+
+
+def test_a_role_cannot_become_another_one(actor):
+    for role in ("training", "data-scientist", "ml-build"):
+        sts = actor(role, "sts")
+        refused(sts.assume_role, RoleArn=f"arn:aws:iam::000000000000:role/{NAME}-approver", RoleSessionName="test")
 
 
 def test_a_resource_that_cannot_be_deleted_is_named(project, client):

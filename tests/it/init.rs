@@ -187,3 +187,22 @@ fn network_access_can_be_chosen_and_changed() {
     let _ = sandbox.mlops(["init"]).success();
     let _ = sandbox.mlops(["plan"]).success();
 }
+
+#[test]
+fn the_validation_function_can_be_deployed_with_another_executable() {
+    let sandbox = Sandbox::new();
+    let binary = env!("CARGO_BIN_EXE_mlops");
+    let init = ["--local", "init", "--name", "flights", "--output", "json"];
+    let with = |binary| init.into_iter().chain(["--linux-binary", binary]);
+    sandbox.write("notes.txt", "text");
+    let refused = sandbox.mlops(with("notes.txt"));
+    assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+    assert!(!sandbox.path().join("mlops.toml").exists());
+
+    for action in ["created", "unchanged"] {
+        let report = sandbox.mlops(with(binary)).success().json();
+        let last = report["stacks"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["stack"], "flights-validation");
+        assert_eq!(last["action"], action);
+    }
+}

@@ -6,7 +6,7 @@ use aws_sdk_codecommit::types::PutFileEntry;
 use serde::Serialize;
 
 use crate::aws::{AwsResultExt, Clients};
-use crate::config::Project;
+use crate::config::{Project, shell};
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
 use crate::scaffold;
@@ -37,7 +37,7 @@ pub(super) fn image(ctx: &Context, project: &Project, repository: &Repository) -
     let profile = ctx.config.profile.as_deref();
     let helper = profile.map_or_else(
         || CODECOMMIT.to_owned(),
-        |name| CODECOMMIT.replace("aws ", &format!("aws --profile {name} ")),
+        |name| CODECOMMIT.replace("aws ", &format!("aws --profile {} ", shell::word(name))),
     );
     let helper = (!ctx.config.local).then_some(helper.as_str());
     match repository.seed(REMOTE, branch, helper) {

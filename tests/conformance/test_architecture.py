@@ -408,8 +408,10 @@ def test_after_destroy_nothing_is_found(project, client):
         ("ecr", "describe_repositories", "repositories"),
         ("codecommit", "list_repositories", "repositories"),
         ("iam", "list_roles", "Roles"),
-        ("logs", "describe_log_groups", "logGroups"),
         ("sagemaker", "list_models", "Models"),
         ("sagemaker", "list_notebook_instances", "NotebookInstances"),
     ]:
         assert getattr(client(service), operation)()[member] == [], operation
+    # SageMaker's own log groups are shared by all projects of an account.
+    groups = client("logs").describe_log_groups()["logGroups"]
+    assert [group["logGroupName"] for group in groups if NAME in group["logGroupName"]] == []

@@ -218,6 +218,7 @@ TAGGING = {
     "logs": "logs:TagResource",
     "sagemaker": "sagemaker:AddTags",
     "ssm": "ssm:AddTagsToResource",
+    "sts": "sts:TagSession",
 }
 TAGGING_OPERATIONS = {
     ("iam", "CreatePolicy"): "iam:TagPolicy",

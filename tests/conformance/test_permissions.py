@@ -1,6 +1,7 @@
 """What a role's session may do: each kind of policy, each protocol, and everything that runs with a role."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import time
@@ -258,6 +259,88 @@ def test_trust_and_identity_policies_decide_who_assumes_a_role(client, actor):
     third.client("sts").assume_role(**assume)
 
 
+def test_session_tags_need_a_permission_and_the_trust_of_the_role(client, actor):
+    iam, sts = client("iam"), client("sts")
+    target, caller = roles.make(iam, MaxSessionDuration=7200), actor(allow("sts:AssumeRole"))
+    tagged = {"RoleArn": target, "RoleSessionName": "next", "Tags": [{"Key": "team", "Value": "data"}]}
+    assert "sts:TagSession" in denied(caller.client("sts").assume_role, **tagged)
+    roles.permit(iam, caller.role, allow(["sts:AssumeRole", "sts:TagSession"]))
+    caller.client("sts").assume_role(**tagged)
+    # A session can request no more than an hour.
+    code, message, _ = error(caller.client("sts").assume_role, **tagged, DurationSeconds=3601)
+    assert code == "ValidationError" and "role chaining" in message
+    sts.assume_role(**tagged, DurationSeconds=7200)
+    trust = roles.document({"Effect": "Allow", "Principal": roles.ROOT, "Action": "sts:AssumeRole"})
+    iam.update_assume_role_policy(RoleName=target.rsplit("/", 1)[1], PolicyDocument=trust)
+    for assume in (sts.assume_role, caller.client("sts").assume_role):
+        assert "sts:TagSession" in denied(assume, **tagged)
+    del tagged["Tags"]
+    sts.assume_role(**tagged)
+
+
+def test_a_session_ends_with_its_role(client, actor, bucket):
+    iam, session = client("iam"), actor(allow("ssm:*"))
+    policy = allow("s3:GetObject", f"arn:aws:s3:::{bucket}/*", Principal={"AWS": session.role})
+    client("s3").put_bucket_policy(Bucket=bucket, Policy=roles.document(policy))
+    session.client("ssm").describe_parameters()
+    session.client("s3").get_object(Bucket=bucket, Key="data/a.csv")
+    name = session.role.rsplit("/", 1)[1]
+    for again in (False, True):
+        if again:
+            roles.make(iam, allow("*"), name=name)
+        else:
+            iam.delete_role_policy(RoleName=name, PolicyName="test")
+            iam.delete_role(RoleName=name)
+        code, _, status = error(session.client("ssm").describe_parameters)
+        assert (code, status) == ("InvalidClientTokenId", 403)
+        assert error(session.client("s3").get_object, Bucket=bucket, Key="data/a.csv")[2] == 403
+
+
+def test_a_change_set_is_evaluated_on_its_stack(client, actor):
+    cloudformation, prod, dev = client("cloudformation"), unique("prod"), unique("dev")
+    template = json.dumps({"Resources": {"Wait": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}})
+    for name in (prod, dev):
+        cloudformation.create_stack(StackName=name, TemplateBody=template)
+    for name in (prod, dev):
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    changed = template.replace("Wait", "Other", 1)
+    made = cloudformation.create_change_set(StackName=prod, ChangeSetName="c", TemplateBody=changed)["Id"]
+    stack = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack"
+    session = actor(allow("cloudformation:*", f"{stack}/{dev}/*")).client("cloudformation")
+    denied(session.describe_change_set, ChangeSetName=made)
+    for call in (session.describe_change_set, session.execute_change_set, session.delete_change_set):
+        assert error(call, StackName=dev, ChangeSetName=made)[0] == "ChangeSetNotFound"
+    assert cloudformation.describe_change_set(StackName=prod, ChangeSetName=made)["StackName"] == prod
+    # Another spelling of an ARN is not a way around a denial.
+    key = cloudformation.describe_stacks(StackName=prod)["Stacks"][0]["StackId"].split("stack/")[1]
+    session = actor(allow("cloudformation:*"), deny("*", f"{stack}/{prod}/*")).client("cloudformation")
+    denied(session.describe_stacks, StackName=f"{stack}/{key}")
+    error(session.describe_stacks, StackName=f"arn:aws:cloudformation:x:y:stack/{key}")
+
+
+def test_a_whole_layer_in_one_request_needs_every_permission(client, cloud, actor):
+    name = unique("repo")
+    client("ecr").create_repository(repositoryName=name)
+    actions = ["ecr:GetAuthorizationToken", "ecr:InitiateLayerUpload"]
+    more = ["ecr:UploadLayerPart", "ecr:CompleteLayerUpload"]
+    digest = "sha256:" + hashlib.sha256(b"layer").hexdigest()
+    for granted, expected in ((actions, 403), (actions + more[:1], 403), (actions + more, 201)):
+        session = actor(allow(granted)).client("ecr")
+        token = session.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        headers = {"Authorization": f"Basic {token}"}
+        assert fetch(f"{cloud}/v2/{name}/blobs/uploads/?digest={digest}", "POST", b"layer", headers)[0] == expected
+
+
+def test_a_log_group_has_one_arn(client, actor):
+    logs, secret = client("logs"), f"/secret/{unique()}"
+    logs.create_log_group(logGroupName=secret)
+    session = actor(allow("logs:*", "arn:aws:logs:*:*:log-group:/allowed/*")).client("logs")
+    denied(session.filter_log_events, logGroupName=secret)
+    for arn in (f"arn:aws:logs:x:log-group:/allowed/:{secret}", f"arn:aws:logs:us-east-1:1:log-group:{secret}"):
+        error(session.filter_log_events, logGroupIdentifier=arn)
+        assert error(logs.filter_log_events, logGroupIdentifier=arn)[0] == "InvalidParameterException"
+
+
 # --- S3, per object -------------------------------------------------------------------------
 
 
@@ -309,6 +392,69 @@ def test_a_presigned_url_has_the_permissions_of_its_signer(client, actor, bucket
     assert fetch(other)[0] == 403
     roles.permit(client("iam"), reader.role, deny("s3:*"))
     assert fetch(url)[0] == 403
+
+
+def test_a_request_has_one_kind_of_credentials(client, actor, bucket):
+    """With two, one could be evaluated and the other verified."""
+    nobody = actor()
+    header = {
+        "Authorization": "AWS4-HMAC-SHA256 Credential=AKIAWHOEVER/20260101/us-east-1/s3/aws4_request, "
+        "SignedHeaders=host, Signature=00"
+    }
+    for version in ("s3", "s3v4"):
+        signer = nobody.client("s3", signature_version=version)
+        url = signer.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "data/a.csv"})
+        assert fetch(url)[0] == 403
+        assert fetch(url, headers=header)[0] == 400
+    post = nobody.client("s3").generate_presigned_post(bucket, "formed")
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in {**post["fields"], "file": "text"}.items()
+    )
+    for kind in ("multipart/form-data", "Multipart/Form-Data"):
+        kind = {"Content-Type": f"{kind}; boundary=x"}
+        data = f"{parts}--x--\r\n".encode()
+        assert fetch(post["url"], "POST", data, kind)[0] == 403
+        assert fetch(post["url"], "POST", data, {**kind, **header})[0] == 400
+    keys = [each["Key"] for each in client("s3").list_objects_v2(Bucket=bucket)["Contents"]]
+    assert keys == ["data/a.csv", "other/b.csv"]
+
+
+def test_what_s3_executes_is_evaluated(client, actor, bucket):
+    """A name counts where S3 reads it: the same name in the query, a header or another case does not."""
+    secret = unique("secret")
+    client("s3").create_bucket(Bucket=secret)
+    client("s3").put_object(Bucket=secret, Key="k", Body=b"secret")
+
+    def changed(session, operation, query="", headers=None):
+        def change(request, **_):
+            request.url += ("&" if "?" in request.url else "?") + query if query else ""
+            request.headers.update(headers or {})
+
+        made = session.client("s3")
+        made.meta.events.register(f"before-sign.s3.{operation}", change)
+        return made
+
+    own = f"arn:aws:s3:::{bucket}"
+    copier = actor(allow(["s3:GetObject", "s3:PutObject"], f"{own}/*"))
+    query = f"x-amz-copy-source={bucket}%2Fdata%2Fa.csv"
+    source = {"Bucket": secret, "Key": "k"}
+    denied(changed(copier, "CopyObject", query).copy_object, Bucket=bucket, Key="stolen", CopySource=source)
+    reader = actor(allow("s3:*"), deny("s3:GetObject", f"arn:aws:s3:::{secret}/*"))
+    versioned = changed(reader, "GetObject", headers={"versionId": "null"})
+    denied(versioned.get_object, Bucket=secret, Key="k")
+    prefix = {"StringLike": {"s3:prefix": "data/*"}}
+    lister = actor(allow("s3:ListBucket", own, Condition=prefix))
+    lister.client("s3").list_objects_v2(Bucket=bucket, Prefix="data/a")
+    for tried in (
+        changed(lister, "ListObjectsV2", "PREFIX=data%2Fa"),
+        changed(lister, "ListObjectsV2", headers={"prefix": "data/a"}),
+    ):
+        denied(tried.list_objects_v2, Bucket=bucket, Prefix="other/")
+    encrypted = {"StringEquals": {"s3:x-amz-server-side-encryption": "aws:kms"}}
+    writer = actor(allow("s3:PutObject", f"{own}/*", Condition=encrypted))
+    plain = changed(writer, "PutObject", "x-amz-server-side-encryption=aws%3Akms")
+    denied(plain.put_object, Bucket=bucket, Key="plain", Body=b"")
 
 
 # --- what runs with a role ------------------------------------------------------------------

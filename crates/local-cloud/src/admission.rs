@@ -62,6 +62,9 @@ fn check_shape(parts: &Parts) -> ApiResult<()> {
         let message = "the request has both Content-Length and Transfer-Encoding";
         return invalid(message.to_owned());
     }
+    if has_two_credentials(parts) {
+        return invalid("the request has more than one kind of credentials".to_owned());
+    }
     let Some(host) = text(&parts.headers, header::HOST.as_str()) else {
         return invalid("the request has no Host".to_owned());
     };
@@ -87,6 +90,26 @@ fn check_shape(parts: &Parts) -> ApiResult<()> {
         return Err(ApiError::new("ExpectationFailed", message).status(417));
     }
     Ok(())
+}
+
+/// True for a request with credentials in two places: the permissions could be evaluated for the one and the
+/// signature verified with the other. Parameter names count in any case.
+fn has_two_credentials(parts: &Parts) -> bool {
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    let count = |wanted: &str| {
+        url::form_urlencoded::parse(query)
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .count()
+    };
+    let version_4 = ["x-amz-algorithm", "x-amz-credential", "x-amz-signature"].map(count);
+    let version_2 = count("awsaccesskeyid");
+    let kinds = [
+        parts.headers.contains_key(header::AUTHORIZATION),
+        version_4.iter().any(|count| *count > 0),
+        version_2 > 0,
+    ];
+    let repeats = version_2 > 1 || version_4.iter().any(|count| *count > 1);
+    repeats || kinds.into_iter().filter(|is_there| *is_there).count() > 1
 }
 
 /// Refuses an ambiguous request, and one that a web page could have sent: with a foreign Host or
@@ -385,6 +408,39 @@ mod tests {
         let value = http::HeaderValue::from_bytes(b"http://\xff").unwrap();
         odd.headers.insert("origin", value);
         assert_eq!(status(&odd), Err(400));
+    }
+
+    #[test]
+    fn a_request_has_credentials_in_one_place() {
+        let header = "AWS4-HMAC-SHA256 Credential=A/1/us-east-1/s3/aws4_request";
+        let refused = |uri: &str, authorization: Option<&str>| {
+            let mut request = http::Request::builder()
+                .uri(uri)
+                .header("host", "localhost");
+            if let Some(value) = authorization {
+                request = request.header("authorization", value);
+            }
+            check_origin(&request.body(()).unwrap().into_parts().0).is_err()
+        };
+        let version_2 = "/b/k?AWSAccessKeyId=A&Signature=x&Expires=1";
+        let version_4 = "/b/k?X-Amz-Credential=A&X-Amz-Signature=x&X-Amz-Algorithm=y";
+        for uri in [version_2, version_4] {
+            assert!(!refused(uri, None), "{uri}");
+            for value in [header, "Basic eDp5", "AWS A:x"] {
+                assert!(refused(uri, Some(value)), "{uri} {value}");
+            }
+        }
+        assert!(!refused("/b/k?Signature=x&Expires=1", Some("Basic eDp5")));
+        for uri in [
+            "/b/k?x-amz-credential=A",
+            "/b/k?X-AMZ-SIGNATURE=A",
+            "/b/k?X%2DAmz-Algorithm=A",
+            "/b/k?awsaccesskeyid=A",
+        ] {
+            assert!(refused(uri, Some(header)), "{uri}");
+        }
+        assert!(refused(&format!("{version_4}&AWSAccessKeyId=B"), None));
+        assert!(refused(&format!("{version_4}&X-Amz-Credential=B"), None));
     }
 
     #[test]

@@ -20,7 +20,9 @@ use super::cloud::caller::{Caller, RoleSession};
 use super::cloud::service::{Protocol, Service};
 use super::iam::{self, RolePolicies};
 use super::policy::actions::{self, Named, Place};
-use super::policy::{self, Call, Context, Decision, Document, Kind, Policies, Policy, Principal};
+use super::policy::{
+    self, Call, Context, Decision, Document, Kind, Missing, Policies, Policy, Principal,
+};
 use super::{cloudformation, kms};
 
 /// Documents that are kept parsed, and sessions. A role has about ten documents of at most 20 KB.
@@ -262,6 +264,7 @@ impl<'a> Evaluation<'a> {
 
 /// The condition keys that every request has. A request over loopback counts as encrypted.
 fn request_keys(cloud: &Cloud, session: &RoleSession, context: &mut Context) {
+    context.set_missing(Missing::Existing);
     let now = jiff::Timestamp::now();
     let iso = |time: jiff::Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     context.set("aws:CurrentTime", iso(now));
@@ -349,5 +352,55 @@ mod tests {
         iam::trusting(&cloud, "r", "sagemaker.amazonaws.com", &["none:None"]);
         let scoped = session.caller().scope(keys(cloud.clone()));
         assert_eq!(scoped.await, (false, true));
+        let called = session.caller().scope(async {
+            let called = cloud.call("kms", "ListKeys", json!({})).await;
+            called.map_err(|error| error.code)
+        });
+        assert_eq!(called.await.unwrap_err(), "InvalidClientTokenId");
+    }
+
+    #[tokio::test]
+    async fn conditions_on_what_is_not_read_never_widen_access() {
+        let at = TestCloud::new();
+        let cloud = at.cloud();
+        let role = iam::trusting(&cloud, "r", "sagemaker.amazonaws.com", &["none:None"]);
+        let session = sts::for_service(&cloud, &role, "me", "sagemaker.amazonaws.com").unwrap();
+        let everything = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+        let condition = |effect: &str, operator: &str, key: &str| {
+            json!({"Effect": effect, "Action": "*", "Resource": "*",
+                "Condition": {operator: {key: "x"}}})
+        };
+        for (key, action, is_known) in [
+            ("aws:ResourceTag/team", "lambda:InvokeFunction", false),
+            ("ecr:ResourceTag/team", "ecr:PutImage", false),
+            ("s3:ExistingObjectTag/team", "s3:GetObject", false),
+            ("s3:RequestObjectTag/team", "s3:PutObjectTagging", false),
+            ("s3:RequestObjectTag/team", "s3:PutObject", true),
+            ("iam:PermissionsBoundary", "iam:PutRolePolicy", false),
+            ("iam:PermissionsBoundary", "iam:CreateRole", true),
+            ("aws:RequestTag/team", "ssm:PutParameter", true),
+        ] {
+            for (statements, expected) in [
+                (
+                    json!([condition("Allow", "StringNotEquals", key)]),
+                    is_known,
+                ),
+                (
+                    json!([everything.clone(), condition("Deny", "StringEquals", key)]),
+                    is_known,
+                ),
+                (json!([condition("Allow", "StringEquals", key)]), false),
+            ] {
+                let policy = json!({"Version": "2012-10-17", "Statement": statements});
+                let put = json!({"RoleName": "r", "PolicyName": "p", "PolicyDocument": policy.to_string()});
+                cloud.call("iam", "PutRolePolicy", put).await.unwrap();
+                let service = &crate::ssm::SERVICE;
+                let context = Context::default();
+                let caller = session.caller();
+                let decided =
+                    super::action(&cloud, &caller, service, action, "*".to_owned(), context);
+                assert_eq!(decided.is_ok(), expected, "{action} {statements}");
+            }
+        }
     }
 }

@@ -110,13 +110,14 @@ pub(crate) struct RolePolicies {
     pub(crate) unknown: Vec<String>,
 }
 
-/// The current policies of a session's role; none if the role was deleted, even if there is another one of its
-/// name.
+/// The current policies of a session's role. If the role was deleted, the session is invalid, even if there is
+/// another role of its name.
 pub(crate) fn policies_of(cloud: &Cloud, session: &RoleSession) -> ApiResult<RolePolicies> {
     let name = session.role.rsplit('/').next().unwrap_or_default();
     let role = roles::collection(cloud).get(name)?;
     let Some(role) = role.filter(|role| role.is(&session.role_id)) else {
-        return Ok(RolePolicies::default());
+        let message = "The security token included in the request is invalid.";
+        return Err(ApiError::denied("InvalidClientTokenId", message));
     };
     let mut found = RolePolicies {
         inline: role.inline.into_values().collect(),

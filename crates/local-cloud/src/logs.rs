@@ -185,19 +185,31 @@ fn stream_id(tx: &Transaction<'_>, group: &str, stream: &str) -> ApiResult<i64> 
 }
 
 /// The group of a request that names it by name or by ARN.
-fn group_name(name: Option<String>, identifier: Option<String>) -> ApiResult<String> {
+fn group_name(
+    cloud: &Cloud,
+    name: Option<String>,
+    identifier: Option<String>,
+) -> ApiResult<String> {
     match (name, identifier) {
         (Some(name), None) => Ok(name),
-        (None, Some(identifier)) => Ok(name_of_arn(&identifier).unwrap_or(identifier)),
+        (None, Some(identifier)) if identifier.starts_with("arn:") => {
+            name_of_arn(cloud, &identifier)
+        }
+        (None, Some(identifier)) => Ok(identifier),
         _ => Err(invalid(
             "Exactly one of logGroupName and logGroupIdentifier must be given",
         )),
     }
 }
 
-fn name_of_arn(arn: &str) -> Option<String> {
-    let name = arn.strip_prefix("arn:aws:logs:")?.splitn(4, ':').nth(3)?;
-    Some(name.strip_suffix(":*").unwrap_or(name).to_owned())
+/// The name in the ARN of a log group of this account and Region. Any other spelling is refused: permissions are
+/// evaluated on the ARN.
+fn name_of_arn(cloud: &Cloud, arn: &str) -> ApiResult<String> {
+    let name = arn.strip_prefix(&cloud.arn("logs", "log-group:"));
+    let name = name.map(|name| name.strip_suffix(":*").unwrap_or(name));
+    let name = name.filter(|name| !name.contains(':'));
+    let refused = || invalid(format!("`{arn}` is not the ARN of a log group"));
+    name.map(str::to_owned).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -206,9 +218,20 @@ mod tests {
 
     #[test]
     fn a_group_can_be_named_by_either_arn() {
-        let arn = "arn:aws:logs:us-east-1:000000000000:log-group:/a/b";
-        assert_eq!(name_of_arn(arn).as_deref(), Some("/a/b"));
-        assert_eq!(name_of_arn(&format!("{arn}:*")).as_deref(), Some("/a/b"));
-        assert_eq!(name_of_arn("/a/b"), None);
+        let at = crate::test_cloud::TestCloud::new();
+        let cloud = at.cloud();
+        let arn = cloud.arn("logs", "log-group:/a/b");
+        let name = |identifier: &str| group_name(&cloud, None, Some(identifier.to_owned())).ok();
+        for identifier in [arn.as_str(), &format!("{arn}:*"), "/a/b"] {
+            assert_eq!(name(identifier).as_deref(), Some("/a/b"), "{identifier}");
+        }
+        for identifier in [
+            "arn:aws:logs:x:log-group:/allowed/:/secret/g",
+            "arn:aws:logs:us-east-1:111122223333:log-group:/a/b",
+            &format!("{arn}:log-stream:s"),
+            &format!("{arn}:*:*"),
+        ] {
+            assert_eq!(name(identifier), None, "{identifier}");
+        }
     }
 }

@@ -135,6 +135,7 @@ async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut info = answer::RequestInfo::of(&parts);
     let form = is_form(&parts);
+    let misplaced = !form && form::has_form_type(&parts);
     let verified = admission::is_verified(cloud, &parts);
     let request = Request::from_parts(parts, body);
     let selected = selectors::check(
@@ -146,6 +147,12 @@ async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
         info.argument.clone_from(&refusal.argument);
         info.resource.clone_from(&refusal.resource);
         refusal.error().to_http_response().map_err(Into::into)
+    } else if misplaced {
+        // s3s would verify the credentials in the form, not those in the header.
+        let message = "a form has its credentials in its fields, not in a header";
+        s3s::S3Error::with_message(s3s::S3ErrorCode::InvalidRequest, message)
+            .to_http_response()
+            .map_err(Into::into)
     } else if form {
         let bucket_and_key = (info.bucket.clone(), info.key.clone());
         form::upload(cloud, &operations(cloud, false), bucket_and_key, request).await

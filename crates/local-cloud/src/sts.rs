@@ -25,6 +25,9 @@ mod sessions;
 /// Maximum number of managed session policies; AWS's own limit.
 const MAX_POLICIES: usize = 10;
 
+/// Longest session, in seconds, that a session can request; AWS's own limit for role chaining.
+const MAX_CHAINED: i64 = 3600;
+
 /// Maximum number of session tags; AWS's own limit.
 const MAX_TAGS: usize = 50;
 
@@ -179,6 +182,15 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
     let limits = limits(cloud, input.policy, input.policy_arns, input.tags)?;
     let caller = Caller::current();
     let session = caller.session();
+    if let Some(text) = duration.as_deref().filter(|_| session.is_some())
+        && text
+            .parse::<i64>()
+            .is_ok_and(|seconds| seconds > MAX_CHAINED)
+    {
+        return Err(invalid(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+        ));
+    }
     let caller_arn = session.map_or_else(user_arn, |session| session.arn.clone());
     let principal = match session {
         Some(it) => Principal::session(&it.arn, &it.role, &it.user_id, ACCOUNT, it.tags.clone()),
@@ -189,19 +201,31 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
         Some(id) => context.set("sts:ExternalId", id),
         None => context.set_absent("sts:ExternalId"),
     }
-    let wanted = Assumption {
-        principal,
-        action: "sts:AssumeRole",
-        context,
+    for (key, value) in &limits.tags {
+        context.set(&format!("aws:RequestTag/{key}"), value);
+    }
+    if !limits.tags.is_empty() {
+        context.set_list("aws:TagKeys", limits.tags.keys().cloned().collect());
+    }
+    let assumable = |action: &'static str| {
+        let wanted = Assumption {
+            principal: principal.clone(),
+            action,
+            context: context.clone(),
+        };
+        let refused = || {
+            let message = format!(
+                "User: {caller_arn} is not authorized to perform: {action} on resource: {role}"
+            );
+            ApiError::new("AccessDenied", message).status(403)
+        };
+        iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)
     };
-    let refused = || {
-        let message = format!(
-            "User: {caller_arn} is not authorized to perform: sts:AssumeRole on resource: {role}"
-        );
-        ApiError::new("AccessDenied", message).status(403)
-    };
-    let role = iam::assumable(cloud, &role, &wanted)?.ok_or_else(refused)?;
-    let session = sessions::create(cloud, &role, &name, duration.as_deref(), limits)?;
+    let found = assumable("sts:AssumeRole")?;
+    if !limits.tags.is_empty() {
+        assumable("sts:TagSession")?;
+    }
+    let session = sessions::create(cloud, &found, &name, duration.as_deref(), limits)?;
     Ok(session.answer())
 }
 

@@ -83,7 +83,9 @@ pub(super) fn forget(cloud: &Cloud, stack: &str, but: Option<&str>) -> ApiResult
     Ok(())
 }
 
-/// The change set of this name or ARN.
+/// The change set of this name or ARN. With an ARN, `stack` can only be the stack that it belongs to, by name or
+/// ARN: the permissions of a request are those on the stack that it names. Unverified against AWS: what it does with
+/// another stack.
 pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<ChangeSet> {
     let missing = || {
         ApiError::new(
@@ -96,7 +98,11 @@ pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<
         change_sets(cloud)
             .list("")?
             .into_iter()
-            .find(|(_, change_set)| change_set.id == name)
+            .find(|(_, change_set)| {
+                let is_own =
+                    |stack: &str| stack == change_set.stack_name || stack == change_set.stack_id;
+                change_set.id == name && stack.is_none_or(is_own)
+            })
     } else {
         let stack = stack.ok_or_else(|| {
             invalid("StackName must be specified if ChangeSetName is not specified as an ARN.")
@@ -325,6 +331,46 @@ mod tests {
 
     fn cloud(directory: &std::path::Path) -> Cloud {
         TestCloud::in_directory(directory)
+    }
+
+    #[test]
+    fn a_change_set_is_found_for_its_own_stack_only() {
+        let at = TestCloud::new();
+        let cloud = at.cloud();
+        for name in ["prod", "dev"] {
+            let stack = stacks::new(&cloud, name);
+            stacks::stacks(&cloud).put(stack.key(), &stack).unwrap();
+            let change_set = ChangeSet {
+                id: cloud.arn("cloudformation", format_args!("changeSet/c/{name}")),
+                name: "c".to_owned(),
+                stack_id: stack.id,
+                stack_name: name.to_owned(),
+                ..ChangeSet::default()
+            };
+            change_sets(&cloud)
+                .put(&key_of(&change_set), &change_set)
+                .unwrap();
+        }
+        let arn = |resource: &str| cloud.arn("cloudformation", resource);
+        let prod = arn("changeSet/c/prod");
+        let stack = stacks::require(&cloud, "prod").unwrap().id;
+        for stack in [None, Some("prod"), Some(stack.as_str())] {
+            assert_eq!(find(&cloud, &prod, stack).unwrap().id, prod);
+        }
+        let other = stacks::require(&cloud, "dev").unwrap().id;
+        for stack in [
+            "dev",
+            other.as_str(),
+            "arn:aws:cloudformation:x:y:stack/prod",
+        ] {
+            let error = find(&cloud, &prod, Some(stack)).unwrap_err();
+            assert_eq!(error.code, "ChangeSetNotFound", "{stack}");
+        }
+        let (_, key) = stack.split_once("stack/").unwrap();
+        for start in ["arn:aws:cloudformation:x:y:stack/", "arn:stack/"] {
+            let named = stacks::find(&cloud, &format!("{start}{key}")).unwrap();
+            assert!(named.is_none(), "{start}");
+        }
     }
 
     fn source(template: &str, parameters: &[(&str, &str)]) -> Deployment {

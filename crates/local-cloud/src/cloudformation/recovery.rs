@@ -3,6 +3,7 @@
 //! a roll-back or a clean-up.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::changes;
 use super::custom;
@@ -148,15 +149,17 @@ fn owned(cloud: &Cloud, kind: &str) -> ApiResult<BTreeSet<String>> {
 }
 
 /// Works on a stack in the background: with the role of the stack or, without one, on behalf of the current
-/// caller. After a crash that caller is unknown, and the local cloud itself cleans up. The stack fails if the
-/// work panics.
+/// caller; after a crash, of the session that began the work. The stack fails if the work panics.
 pub(super) fn spawn(cloud: &Cloud, key: &str, work: impl Future<Output = ()> + Send + 'static) {
     let key = key.to_owned();
     let (caller, whose, inner) = (Caller::current(), key.clone(), cloud.clone());
     let work = async move {
-        let role = match stacks::stacks(&inner).get(&whose) {
-            Ok(stack) => stack.and_then(|stack| stack.deployment.role),
-            Err(_) => None,
+        let stack = stacks::stacks(&inner).get(&whose).ok().flatten();
+        let (role, began) =
+            stack.map_or((None, None), |stack| (stack.deployment.role, stack.session));
+        let caller = match (caller, began) {
+            (Caller::LocalCloud, Some(session)) => Caller::Session(Arc::new(session)),
+            (caller, _) => caller,
         };
         let session = role
             .map(|role| sts::for_service(&inner, &role, "AWSCloudFormation", prepare::PRINCIPAL));
@@ -255,6 +258,7 @@ mod tests {
     use crate::cloudformation::changes::ChangeSet;
     use crate::cloudformation::stacks::Resource;
     use crate::cloudformation::states::DeletionPolicy;
+    use crate::iam;
     use crate::s3::buckets;
     use crate::test_cloud::TestCloud;
 
@@ -318,6 +322,36 @@ mod tests {
             "{events}"
         );
         assert!(events.contains(REASON), "{events}");
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_deletion_has_the_permissions_of_the_session_that_began_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cloud = open(directory.path());
+        buckets::create(&cloud, "kept").unwrap();
+        let role = iam::trusting(&cloud, "nobody", "sagemaker.amazonaws.com", &["none:None"]);
+        let session = sts::for_service(&cloud, &role, "me", "sagemaker.amazonaws.com").unwrap();
+        let mut stack = stacks::new(&cloud, "s");
+        stack.status = StackStatus::Created;
+        stack.resources = vec![Resource {
+            physical: Some("kept".to_owned()),
+            status: ResourceStatus::Created,
+            deletion_policy: DeletionPolicy::Delete,
+            ..half_a_bucket("kept", None)
+        }];
+        stacks::stacks(&cloud).insert(stack.key(), &stack).unwrap();
+        let begin = async {
+            stacks::change(&cloud, stack.key(), |stack| {
+                stack.status = StackStatus::Deleting;
+                Ok(())
+            })
+        };
+        session.caller().scope(begin).await.unwrap();
+        recover(&cloud).unwrap();
+        idle(&cloud).await;
+        let stack = stacks::get(&cloud, "s").unwrap();
+        assert_eq!(stack.status, StackStatus::DeleteFailed);
+        assert!(buckets::exists(&cloud, "kept").unwrap());
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use super::states::{
 };
 use super::template::invalid;
 use crate::api::{ApiError, ApiResult, lenient};
+use crate::cloud::caller::Caller;
 use crate::{Cloud, clock};
 
 fn check_name(name: &str, what: &str) -> ApiResult<()> {
@@ -73,6 +74,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
         ));
     }
     stack.status = StackStatus::Creating;
+    stack.session = Caller::current().session().cloned();
     stacks::stacks(cloud).insert(stack.key(), &stack)?;
     drop(names);
     start(cloud, stack.key(), StackStatus::Creating)?;

@@ -11,6 +11,7 @@ use super::states::{DeletionPolicy, DriftStatus, OnFailure, ResourceStatus, Stac
 use super::template::{Template, invalid};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
+use crate::cloud::caller::{Caller, RoleSession};
 use crate::store::Collection;
 use crate::{Cloud, clock};
 
@@ -53,6 +54,9 @@ pub(crate) struct Stack {
     pub(crate) drift: Option<Drift>,
     /// The `ClientRequestToken` of the last request that changed the stack; its events have it.
     pub(crate) token: Option<String>,
+    /// The session that began the work in progress, if it was one: after a crash, its permissions still count.
+    #[serde(default)]
+    pub(crate) session: Option<RoleSession>,
 }
 
 /// The drift of a stack.
@@ -268,7 +272,8 @@ pub(crate) fn new(cloud: &Cloud, name: &str) -> Stack {
 /// The stack of this name or ARN; a name finds only a stack that is not deleted.
 pub(crate) fn find(cloud: &Cloud, name: &str) -> ApiResult<Option<Stack>> {
     if name.starts_with("arn:") {
-        return stacks(cloud).get(key_of(name));
+        let key = name.strip_prefix(&cloud.arn("cloudformation", "stack/"));
+        return key.map_or(Ok(None), |key| stacks(cloud).get(key));
     }
     Ok(stacks(cloud)
         .list(&format!("{name}/"))?
@@ -350,12 +355,20 @@ pub(crate) fn check_imports(cloud: &Cloud, stack: &Stack, outputs: &[Output]) ->
     Ok(())
 }
 
-/// Changes a stack's record; fails if it was deleted.
+/// Changes a stack's record; fails if it was deleted. Remembers the caller that begins work on the stack.
 pub(crate) fn change<R>(
     cloud: &Cloud,
     key: &str,
     work: impl FnOnce(&mut Stack) -> ApiResult<R>,
 ) -> ApiResult<R> {
+    let work = |stack: &mut Stack| {
+        let was_busy = stack.is_busy();
+        let done = work(stack)?;
+        if stack.is_busy() && !was_busy {
+            stack.session = Caller::current().session().cloned();
+        }
+        Ok(done)
+    };
     stacks(cloud)
         .update(key, work)?
         .ok_or_else(|| missing(key.split('/').next().unwrap_or(key)))

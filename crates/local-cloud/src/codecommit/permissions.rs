@@ -75,10 +75,19 @@ fn malformed() -> ApiError {
     ApiError::new("InvalidRequest", "the commands of this push are malformed")
 }
 
-/// Reads a body up to the end of the commands, or further.
+/// Reads a body up to the end of the commands, or further. Each line is read once, however small the chunks are.
 async fn commands(mut body: Body) -> ApiResult<(Bytes, Body)> {
     let mut read = BytesMut::new();
-    while end(&read)?.is_none() {
+    let mut start = 0;
+    loop {
+        match next(&read[start..])? {
+            Next::End => return Ok((read.freeze(), body)),
+            Next::Line(line) => {
+                start += LENGTH + line.len();
+                continue;
+            }
+            Next::More => {}
+        }
         if read.len() > MAX_COMMANDS {
             return Err(malformed());
         }
@@ -88,44 +97,44 @@ async fn commands(mut body: Body) -> ApiResult<(Bytes, Body)> {
             read.extend_from_slice(&data);
         }
     }
-    Ok((read.freeze(), body))
 }
 
-/// The lines of git's protocol, each after its length in four hexadecimal digits, up to the flush packet `0000`.
-/// `None` if there is more to read.
-fn lines(bytes: &[u8]) -> ApiResult<Option<Vec<&[u8]>>> {
-    let mut found = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let Some((length, after)) = rest.split_at_checked(4) else {
-            return Ok(None);
-        };
-        let length = std::str::from_utf8(length).ok();
-        let length = length.and_then(|length| usize::from_str_radix(length, 16).ok());
-        match length.ok_or_else(malformed)? {
-            0 => return Ok(Some(found)),
-            1..4 => return Err(malformed()),
-            length => {
-                let Some((line, after)) = after.split_at_checked(length - 4) else {
-                    return Ok(None);
-                };
-                found.push(line);
-                rest = after;
-            }
-        }
+/// Digits of the length before each line.
+const LENGTH: usize = 4;
+
+/// What comes next in git's protocol.
+#[derive(Debug, PartialEq, Eq)]
+enum Next<'a> {
+    /// A line.
+    Line(&'a [u8]),
+    /// The flush packet `0000`: there are no more lines.
+    End,
+    /// The line is not complete.
+    More,
+}
+
+/// The first line of these bytes, after its length in four hexadecimal digits. An empty line, which git never
+/// sends, is refused.
+fn next(bytes: &[u8]) -> ApiResult<Next<'_>> {
+    let Some((length, after)) = bytes.split_at_checked(LENGTH) else {
+        return Ok(Next::More);
+    };
+    let length = std::str::from_utf8(length).ok();
+    let length = length.and_then(|length| usize::from_str_radix(length, 16).ok());
+    match length.ok_or_else(malformed)? {
+        0 => Ok(Next::End),
+        1..=LENGTH => Err(malformed()),
+        length => Ok(after.get(..length - LENGTH).map_or(Next::More, Next::Line)),
     }
-}
-
-/// Whether the commands are complete.
-fn end(bytes: &[u8]) -> ApiResult<Option<()>> {
-    Ok(lines(bytes)?.map(drop))
 }
 
 /// The references that a push creates, changes or deletes: `OLD NEW REFERENCE`, the first with capabilities after
 /// a NUL byte. Anything else that can name references is refused.
 fn references(bytes: &[u8]) -> ApiResult<Vec<String>> {
     let mut found = Vec::new();
-    for line in lines(bytes)?.unwrap_or_default() {
+    let mut rest = bytes;
+    while let Next::Line(line) = next(rest)? {
+        rest = &rest[LENGTH + line.len()..];
         let command = line.split(|byte| *byte == 0).next().unwrap_or_default();
         let text = std::str::from_utf8(command).map_err(|_| malformed())?;
         let text = text.trim_end_matches('\n');
@@ -154,17 +163,38 @@ mod tests {
         let all = format!("{first}{second}0000PACK");
         let expected = ["refs/heads/develop", "refs/heads/a b"];
         assert_eq!(references(all.as_bytes()).unwrap(), expected);
-        assert!(end(all.as_bytes()).unwrap().is_some());
-        for cut in [0, 3, 10, first.len(), first.len() + 2] {
-            assert_eq!(end(&all.as_bytes()[..cut]).unwrap(), None, "{cut}");
+        for cut in [0, 3, 10] {
+            assert_eq!(next(&all.as_bytes()[..cut]).unwrap(), Next::More, "{cut}");
         }
         for bad in [
             "zzzz",
             "0003",
+            "0004",
             "0008push0000",
             &format!("{}0000", line("push-cert x".into())),
         ] {
             assert!(references(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_push_can_arrive_in_chunks_of_one_byte() {
+        let id = "0".repeat(40);
+        let command = format!("{id} {id} refs/heads/a");
+        let all = format!("{:04x}{command}0000", command.len() + 4);
+        let body = |text: &str| {
+            let bytes: Vec<_> = text
+                .bytes()
+                .map(|byte| Ok::<_, axum::Error>(Bytes::from(vec![byte])))
+                .collect();
+            Body::from_stream(futures::stream::iter(bytes))
+        };
+        let (start, _) = commands(body(&all)).await.unwrap();
+        assert_eq!(start, all.as_bytes());
+        assert_eq!(references(&start).unwrap(), ["refs/heads/a"]);
+        // The body ends before the commands do.
+        assert!(commands(body(&all[..all.len() - 1])).await.is_err());
+        let empty = "0004".repeat(100);
+        assert!(commands(body(&empty)).await.is_err());
     }
 }

@@ -142,6 +142,9 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
         (&Method::PUT, Target::Upload(id)) => {
             let digest = query(parts, "digest")
                 .ok_or_else(|| Refusal::new(400, "DIGEST_INVALID", "the digest is missing"))?;
+            if header(parts, &CONTENT_LENGTH) != Some("0") {
+                permit(cloud, name, "UploadLayerPart")?;
+            }
             uploads::append(cloud, name, id, content_start(parts)?, body).await?;
             finish(cloud, name, id, &digest).await
         }
@@ -254,8 +257,14 @@ async fn start(cloud: &Cloud, name: &str, parts: &Parts, body: Body) -> Register
             return Ok(created(name, &digest));
         }
     }
+    let digest = query(parts, "digest");
+    if digest.is_some() {
+        // This one request is a complete upload.
+        permit(cloud, name, "UploadLayerPart")?;
+        permit(cloud, name, "CompleteLayerUpload")?;
+    }
     let id = uploads::start(cloud, name)?;
-    let Some(digest) = query(parts, "digest") else {
+    let Some(digest) = digest else {
         return Ok(progress(202, name, &id, 0));
     };
     uploads::append(cloud, name, &id, None, body).await?;

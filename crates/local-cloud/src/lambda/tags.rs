@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::records::{find, records};
-use super::{name_of, not_found};
+use super::{arn, name_of, not_found};
 use crate::Cloud;
-use crate::api::ApiResult;
 use crate::api::tags::Tags;
+use crate::api::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -28,7 +28,7 @@ pub(super) struct Untag {
 }
 
 pub(super) async fn list(cloud: &Cloud, input: Tag) -> ApiResult<Value> {
-    let name = name_of(cloud, &input.resource, None)?;
+    let name = function(cloud, &input.resource)?;
     Ok(json!({"Tags": find(cloud, &name)?.tags}))
 }
 
@@ -44,12 +44,22 @@ pub(super) async fn untag(cloud: &Cloud, input: Untag) -> ApiResult<Value> {
     })
 }
 
+/// The function with this ARN. A name or a qualifier is refused: permissions are evaluated on the ARN.
+fn function(cloud: &Cloud, resource: &str) -> ApiResult<String> {
+    let name = name_of(cloud, resource, None)?;
+    if arn(cloud, &name) == resource {
+        return Ok(name);
+    }
+    let message = format!("{resource} is not the ARN of a function");
+    Err(ApiError::new("InvalidParameterValueException", message))
+}
+
 fn change(
     cloud: &Cloud,
     resource: &str,
     change: impl FnOnce(&mut BTreeMap<String, String>),
 ) -> ApiResult<Value> {
-    let name = name_of(cloud, resource, None)?;
+    let name = function(cloud, resource)?;
     records(cloud)
         .update(&name, |record| {
             change(&mut record.tags);
@@ -57,4 +67,21 @@ fn change(
         })?
         .ok_or_else(|| not_found(cloud, &name))?;
     Ok(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_cloud::TestCloud;
+
+    #[test]
+    fn tags_belong_to_the_arn_of_a_function() {
+        let at = TestCloud::new();
+        let cloud = at.cloud();
+        let own = arn(&cloud, "f");
+        assert_eq!(function(&cloud, &own).unwrap(), "f");
+        for other in ["f", "function:f", "f:$LATEST", &format!("{own}:$LATEST")] {
+            assert!(function(&cloud, other).is_err(), "{other}");
+        }
+    }
 }

@@ -136,7 +136,7 @@ impl StreamPosition {
 }
 
 pub(super) async fn get(cloud: &Cloud, input: GetEvents) -> ApiResult<Value> {
-    let group = group_name(input.log_group_name, input.log_group_identifier)?;
+    let group = group_name(cloud, input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
     let start = StreamPosition {
         time: input.start_time.unwrap_or(0),
@@ -289,7 +289,7 @@ pub(super) struct FilterEvents {
 }
 
 pub(super) async fn filter(cloud: &Cloud, input: FilterEvents) -> ApiResult<Value> {
-    let group = group_name(input.log_group_name, input.log_group_identifier)?;
+    let group = group_name(cloud, input.log_group_name, input.log_group_identifier)?;
     let limit = page(input.limit)?;
     let terms = terms(&input.pattern)?;
     if !input.log_stream_names.is_empty() && !input.log_stream_name_prefix.is_empty() {

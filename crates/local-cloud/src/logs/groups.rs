@@ -222,7 +222,7 @@ pub(super) struct AssociateKey {
 
 /// `AssociateKmsKey`, and without a key `DisassociateKmsKey`.
 pub(super) async fn associate_key(cloud: &Cloud, input: AssociateKey) -> ApiResult<Value> {
-    let name = group_name(input.log_group_name, input.resource_identifier)?;
+    let name = group_name(cloud, input.log_group_name, input.resource_identifier)?;
     if let Some(key) = &input.kms_key_id {
         check_key(cloud, &name, key).await?;
     }
@@ -270,8 +270,7 @@ fn change_tags(
     arn: &str,
     change: impl FnOnce(&mut BTreeMap<String, String>),
 ) -> ApiResult<BTreeMap<String, String>> {
-    let name = name_of_arn(arn)
-        .ok_or_else(|| invalid(format!("`{arn}` is not the ARN of a log group")))?;
+    let name = name_of_arn(cloud, arn)?;
     cloud.store().transaction(|tx| {
         require_group(tx, &name)?;
         let mut tags = read_tags(tx, &name)?;

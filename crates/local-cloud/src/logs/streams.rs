@@ -69,7 +69,7 @@ enum OrderBy {
 }
 
 pub(super) async fn describe(cloud: &Cloud, input: DescribeStreams) -> ApiResult<Value> {
-    let group = group_name(input.log_group_name, input.log_group_identifier)?;
+    let group = group_name(cloud, input.log_group_name, input.log_group_identifier)?;
     if input.order_by == OrderBy::LastEventTime && !input.log_stream_name_prefix.is_empty() {
         return Err(invalid(
             "Cannot order by LastEventTime with a logStreamNamePrefix.",

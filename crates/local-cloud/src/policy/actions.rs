@@ -33,6 +33,12 @@ pub(crate) struct Place<'a> {
     pub(crate) find: &'a dyn Fn(Named<'_>) -> Option<String>,
 }
 
+/// Maximum number of calls that a request needs; the longest list of names that an operation accepts has 1,000.
+const MAX_CALLS: usize = 5000;
+
+/// Maximum number of tags, and of keys of tags, in a request: far more than any service accepts.
+const MAX_TAGS: usize = 500;
+
 /// A call that an operation needs.
 #[derive(Debug, Deserialize)]
 struct Needed {
@@ -89,7 +95,7 @@ pub(crate) fn calls(
         ApiError::not_implemented(format_args!("the permission of {name} (actions.json)"))
     })?;
     let mut calls = Vec::new();
-    let tags = tags(input);
+    let tags = tags(input)?;
     for needed in needed {
         if let Some(when) = &needed.when
             && when.member.is_present(input, place) == when.negated
@@ -104,6 +110,9 @@ pub(crate) fn calls(
         if resources.is_empty() {
             resources.push("*".to_owned());
         }
+        if calls.len() + resources.len() > MAX_CALLS {
+            return Err(too_many("resources"));
+        }
         calls.extend(resources.into_iter().map(|resource| Call {
             action: needed.action.clone(),
             resource,
@@ -111,6 +120,10 @@ pub(crate) fn calls(
         }));
     }
     Ok(calls)
+}
+
+fn too_many(what: &str) -> ApiError {
+    ApiError::validation(format!("the request names too many {what}"))
 }
 
 impl Needed {
@@ -143,7 +156,7 @@ impl Needed {
 }
 
 /// The condition keys of the tags in a request, in any of the forms that services have.
-fn tags(input: &Value) -> Context {
+fn tags(input: &Value) -> ApiResult<Context> {
     let mut tags: Vec<(String, Option<String>)> = Vec::new();
     for member in ["Tags", "tags", "Tag", "TagSpecification.Tag"] {
         let path: Vec<&str> = member.split('.').collect();
@@ -178,13 +191,16 @@ fn tags(input: &Value) -> Context {
         let listed = values(input, &[member]).into_iter();
         keys.extend(listed.filter_map(|key| Some(key.as_str()?.to_owned())));
     }
+    if keys.len() > MAX_TAGS {
+        return Err(too_many("tags"));
+    }
     for (key, value) in tags {
         context.set(&format!("aws:RequestTag/{key}"), value.unwrap_or_default());
     }
     if !keys.is_empty() {
         context.set_list("aws:TagKeys", keys);
     }
-    context
+    Ok(context)
 }
 
 /// The text of the first of these members that an object has.

@@ -1,6 +1,7 @@
 //! Condition keys and their values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Call, Principal};
 
@@ -20,6 +21,8 @@ pub(crate) enum Missing {
     /// The request has no other keys.
     #[default]
     Absent,
+    /// The same, except that the keys of what exists already, such as the tags of a resource, are `Unknown`.
+    Existing,
     /// The request can have other keys. A condition on one never widens access: an `Allow` statement
     /// does not apply, a `Deny` statement does.
     Unknown,
@@ -27,10 +30,11 @@ pub(crate) enum Missing {
     Assumed,
 }
 
-/// The condition keys of a request or a principal. Keys are the same in upper and lower case.
+/// The condition keys of a request or a principal. Keys are the same in upper and lower case. A copy shares them:
+/// a request can need many calls.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
-    keys: BTreeMap<String, Option<Values>>,
+    keys: Arc<BTreeMap<String, Option<Values>>>,
     missing: Missing,
 }
 
@@ -43,27 +47,46 @@ impl Context {
         }
     }
 
+    /// Says what is known about other keys than those that are set.
+    pub(crate) fn set_missing(&mut self, missing: Missing) {
+        self.missing = missing;
+    }
+
+    fn insert(&mut self, key: &str, values: Option<Values>) {
+        Arc::make_mut(&mut self.keys).insert(key.to_ascii_lowercase(), values);
+    }
+
     /// Sets a key with one value.
     pub(crate) fn set(&mut self, key: &str, value: impl Into<String>) {
-        let value = Some(Values::One(value.into()));
-        self.keys.insert(key.to_ascii_lowercase(), value);
+        self.insert(key, Some(Values::One(value.into())));
     }
 
     /// Sets a key with a list of values.
     pub(crate) fn set_list(&mut self, key: &str, values: Vec<String>) {
-        let values = Some(Values::Many(values));
-        self.keys.insert(key.to_ascii_lowercase(), values);
+        self.insert(key, Some(Values::Many(values)));
     }
 
     /// Says that the request does not have a key.
     pub(crate) fn set_absent(&mut self, key: &str) {
-        self.keys.insert(key.to_ascii_lowercase(), None);
+        self.insert(key, None);
     }
 
     /// The values of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&Values> {
         self.keys.get(&key.to_ascii_lowercase())?.as_ref()
     }
+}
+
+/// True if the value of a key, in lower case, is that of something that exists already and is not read here: the
+/// tags of a resource or an object, the boundary of a role. The value in a request is one of the context's keys.
+fn is_existing(key: &str, action: &str) -> bool {
+    let has = |actions: &[&str]| actions.iter().any(|it| it.eq_ignore_ascii_case(action));
+    key.contains(":resourcetag/")
+        || key.starts_with("s3:existingobjecttag/")
+        // The tags of PutObject are in a header, those of the other operations in the body.
+        || (key.starts_with("s3:requestobjecttag") && !has(&["s3:PutObject"]))
+        || (key == "iam:permissionsboundary"
+            && !has(&["iam:CreateRole", "iam:PutRolePermissionsBoundary"]))
 }
 
 /// A key in the contexts of an evaluation.
@@ -77,6 +100,7 @@ pub(super) enum Found<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lookup<'a> {
     contexts: [&'a Context; 2],
+    action: &'a str,
     pub(super) missing: Missing,
 }
 
@@ -84,7 +108,11 @@ impl<'a> Lookup<'a> {
     pub(super) fn new(principal: &'a Principal, call: &'a Call) -> Self {
         Self {
             contexts: [&call.context, &principal.context],
-            missing: call.context.missing,
+            action: &call.action,
+            missing: match call.context.missing {
+                Missing::Absent => principal.context.missing,
+                missing => missing,
+            },
         }
     }
 
@@ -94,7 +122,8 @@ impl<'a> Lookup<'a> {
         match (found, self.missing) {
             (Some(Some(values)), _) => Found::Values(values),
             (Some(None), _) | (None, Missing::Absent) => Found::Absent,
-            (None, Missing::Unknown | Missing::Assumed) => Found::Unknown,
+            (None, Missing::Existing) if !is_existing(key, self.action) => Found::Absent,
+            (None, Missing::Existing | Missing::Unknown | Missing::Assumed) => Found::Unknown,
         }
     }
 

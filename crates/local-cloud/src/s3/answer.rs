@@ -172,7 +172,7 @@ impl RequestInfo {
 
 /// Bucket and key of a request, from its host and path; empty if absent.
 pub(super) fn bucket_and_key(uri: &Uri, headers: &HeaderMap) -> (String, String) {
-    let path = decoded(uri.path().trim_start_matches('/'));
+    let path = decoded(uri.path().strip_prefix('/').unwrap_or_default());
     let host = header(headers, http::header::HOST.as_str()).unwrap_or_default();
     let hosted = Hosts
         .parse_host_header(host)

@@ -42,18 +42,21 @@ const CHUNK: usize = 4 * 1024;
 /// Placeholder for the file name in a field.
 const FILE_NAME: &str = "${filename}";
 
-/// True for a form upload.
+/// True for a request with the content type of a form.
+pub(super) fn has_form_type(parts: &Parts) -> bool {
+    const TYPE: &str = "multipart/form-data";
+    let kind = parts.headers.get(CONTENT_TYPE);
+    let kind = kind
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim_start);
+    let start = kind.and_then(|kind| kind.get(..TYPE.len()));
+    parts.method == Method::POST && start.is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
+}
+
+/// True for a form upload. A request that is signed in its headers is an ordinary request, for example to an
+/// inference endpoint.
 pub(crate) fn is_form(parts: &Parts) -> bool {
-    let form = |value: &HeaderValue| {
-        value
-            .to_str()
-            .is_ok_and(|kind| kind.trim_start().starts_with("multipart/form-data"))
-    };
-    // A request that is signed in its headers is an ordinary request, for example to an inference
-    // endpoint.
-    parts.method == Method::POST
-        && !parts.headers.contains_key(AUTHORIZATION)
-        && parts.headers.get(CONTENT_TYPE).is_some_and(form)
+    has_form_type(parts) && !parts.headers.contains_key(AUTHORIZATION)
 }
 
 fn malformed() -> ApiError {

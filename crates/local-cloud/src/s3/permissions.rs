@@ -1,26 +1,31 @@
 //! What a session may do in S3: an operation on a bucket or an object and, for objects encrypted with a key of
 //! KMS, the use of that key.
 
-use http::{HeaderMap, Uri};
-use s3s::S3Result;
+use http::{HeaderMap, HeaderValue, Uri};
+use s3s::dto::CopySource;
+use s3s::{S3Request, S3Result};
 use serde_json::{Map, Value, json};
 
 use super::answer::bucket_and_key;
 use super::versions::{Details, Version};
 use super::{SERVICE, buckets, multipart, reading};
-use crate::api::ApiResult;
+use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
 use crate::policy::Context;
-use crate::{Cloud, authorization, kms};
+use crate::{Cloud, admission, authorization, kms};
 
-/// The headers and query parameters of a request that its permissions depend on, with the names of their
-/// members.
-const MEMBERS: &[(&str, &str)] = &[
+/// The query parameters that the permissions of a request depend on, with the names of their members. As for s3s,
+/// which executes the request, their case counts, and a header of the same name is something else.
+const QUERY: &[(&str, &str)] = &[
     ("delimiter", "Delimiter"),
     ("max-keys", "MaxKeys"),
     ("prefix", "Prefix"),
-    ("uploadid", "UploadId"),
-    ("versionid", "VersionId"),
+    ("uploadId", "UploadId"),
+    ("versionId", "VersionId"),
+];
+
+/// The same for headers.
+const HEADERS: &[(&str, &str)] = &[
     ("x-amz-acl", "ACL"),
     ("x-amz-copy-source", "CopySource"),
     ("x-amz-metadata-directive", "MetadataDirective"),
@@ -32,23 +37,27 @@ const MEMBERS: &[(&str, &str)] = &[
     ("if-none-match", "IfNoneMatch"),
 ];
 
-/// The members of a request, in the names of the API.
+/// The members of a request, in the names of the API: the values that s3s reads. It has refused a request with two
+/// values of one.
 fn input(uri: &Uri, headers: &HeaderMap) -> Value {
     let mut input = Map::new();
-    let mut add = |name: &str, value: String| {
-        let name = name.to_ascii_lowercase();
-        if let Some((_, member)) = MEMBERS.iter().find(|(known, _)| *known == name) {
-            input.entry(*member).or_insert_with(|| value.into());
-        }
-    };
     let query = uri.query().unwrap_or_default().as_bytes();
     for (name, value) in url::form_urlencoded::parse(query) {
-        add(&name, value.into_owned());
-    }
-    for (name, value) in headers {
-        if let Ok(value) = value.to_str() {
-            add(name.as_str(), value.to_owned());
+        if let Some((_, member)) = QUERY.iter().find(|(known, _)| *known == name) {
+            input.insert((*member).to_owned(), value.into());
         }
+    }
+    for (name, member) in HEADERS {
+        let value = headers.get(*name).map(HeaderValue::as_bytes);
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let value = String::from_utf8_lossy(value);
+        let value = match *member {
+            "CopySource" => plain_source(&value).unwrap_or_else(|| value.into_owned()),
+            _ => value.into_owned(),
+        };
+        input.insert((*member).to_owned(), value.into());
     }
     let (bucket, key) = bucket_and_key(uri, headers);
     for (member, value) in [("Bucket", bucket), ("Key", key)] {
@@ -59,24 +68,45 @@ fn input(uri: &Uri, headers: &HeaderMap) -> Value {
     Value::Object(input)
 }
 
+/// `BUCKET/KEY?versionId=ID` of `x-amz-copy-source` as s3s reads it; in the key, only `%` and `?` are encoded.
+fn plain_source(text: &str) -> Option<String> {
+    let Ok(CopySource::Bucket {
+        bucket,
+        key,
+        version_id,
+    }) = CopySource::parse(text)
+    else {
+        return None;
+    };
+    let key = key.replace('%', "%25").replace('?', "%3F");
+    let version = version_id.map_or_else(String::new, |id| format!("?versionId={id}"));
+    Some(format!("{bucket}/{key}{version}"))
+}
+
 /// Fails with `AccessDenied` if the current caller may not make a request. [`object`] checks each key of
 /// `DeleteObjects`.
-pub(super) fn check(
-    cloud: &Cloud,
-    operation: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> S3Result<()> {
+pub(super) fn check<T>(cloud: &Cloud, operation: &str, request: &S3Request<T>) -> S3Result<()> {
     let caller = Caller::current();
+    check_signer(cloud, &caller, request)?;
     if caller.session().is_none() || operation == "DeleteObjects" {
         return Ok(());
     }
-    Ok(check_input(
-        cloud,
-        &caller,
-        operation,
-        &input(uri, headers),
-    )?)
+    let input = input(&request.uri, &request.headers);
+    Ok(check_input(cloud, &caller, operation, &input)?)
+}
+
+/// Fails if s3s verified the signature of another caller than the one whose permissions are evaluated.
+fn check_signer<T>(cloud: &Cloud, caller: &Caller, request: &S3Request<T>) -> ApiResult<()> {
+    let Some(credentials) = &request.credentials else {
+        return Ok(());
+    };
+    let signer = admission::caller_of(cloud, &credentials.access_key)?;
+    let key = |caller: &Caller| caller.session().map(|session| session.access_key.clone());
+    if key(&signer) == key(caller) {
+        return Ok(());
+    }
+    let message = "the request is signed with other credentials than those it names";
+    Err(ApiError::denied("AccessDenied", message))
 }
 
 /// The same for an operation on one object by the local cloud's own services.
@@ -194,13 +224,13 @@ fn written(cloud: &Cloud, input: &Value, bucket: &str) -> Details {
     details
 }
 
-/// Bucket, key and version of `x-amz-copy-source`.
+/// Bucket, key and version of a [`plain_source`].
 fn source(text: &str) -> Option<(String, String, Option<String>)> {
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let path = percent_encoding::percent_decode_str(path)
         .decode_utf8()
         .ok()?;
-    let (bucket, key) = path.trim_start_matches('/').split_once('/')?;
+    let (bucket, key) = path.split_once('/')?;
     let version = query.strip_prefix("versionId=").map(str::to_owned);
     Some((bucket.to_owned(), key.to_owned(), version))
 }
@@ -248,8 +278,87 @@ mod tests {
     }
 
     #[test]
+    fn members_are_read_where_s3_reads_them() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().unwrap());
+        headers.insert("x-amz-copy-source", "/secret/k".parse().unwrap());
+        headers.insert("versionid", "null".parse().unwrap());
+        headers.insert("prefix", "mine/".parse().unwrap());
+        headers.insert("x-amz-acl", "".parse().unwrap());
+        let uri = "/pub/a?x-amz-copy-source=pub%2Fok&x-amz-tagging=a%3Db&PREFIX=mine%2F&VERSIONID=1&prefix=priv%2F"
+            .parse()
+            .unwrap();
+        let expected =
+            json!({"Bucket": "pub", "Key": "a", "CopySource": "secret/k", "Prefix": "priv/"});
+        assert_eq!(input(&uri, &headers), expected);
+        let uri = "/pub//a".parse().unwrap();
+        assert_eq!(input(&uri, &headers)["Key"], "/a");
+        headers.insert("host", "pub.localhost".parse().unwrap());
+        let uri = "//a".parse().unwrap();
+        assert_eq!(input(&uri, &headers)["Key"], "/a");
+    }
+
+    #[test]
+    fn a_copys_source_is_the_one_that_s3s_reads() {
+        for text in [
+            "/secret/k",
+            "secret/a%2Fb%3FversionId%3D1?versionId=null",
+            "secret/a%25b",
+            "secret%2Fk",
+            "pub/ok?versionId=x?versionId=null",
+        ] {
+            let Ok(CopySource::Bucket {
+                bucket,
+                key,
+                version_id,
+            }) = CopySource::parse(text)
+            else {
+                panic!("{text}");
+            };
+            let plain = plain_source(text).unwrap();
+            let expected = (
+                bucket.to_string(),
+                key.to_string(),
+                version_id.map(|id| id.to_string()),
+            );
+            assert_eq!(source(&plain), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_signed_by_its_caller() {
+        let at = crate::test_cloud::TestCloud::new();
+        let cloud = at.cloud();
+        let key = crate::sts::session(&cloud, "SIGNER", 900);
+        let session = admission::caller_of(&cloud, &key).unwrap();
+        let request = |access_key: &str| S3Request {
+            input: (),
+            method: http::Method::GET,
+            uri: Uri::from_static("/"),
+            headers: HeaderMap::new(),
+            extensions: http::Extensions::new(),
+            credentials: Some(s3s::auth::Credentials {
+                access_key: access_key.to_owned(),
+                secret_key: "s".to_owned().into(),
+            }),
+            region: None,
+            service: None,
+            trailing_headers: None,
+        };
+        for (caller, access_key, is_allowed) in [
+            (&session, key.as_str(), true),
+            (&session, "AKIA", false),
+            (&Caller::Root, key.as_str(), false),
+            (&Caller::Root, "AKIA", true),
+        ] {
+            let checked = check_signer(&cloud, caller, &request(access_key));
+            assert_eq!(checked.is_ok(), is_allowed, "{access_key}");
+        }
+    }
+
+    #[test]
     fn a_source_can_have_a_version() {
-        let found = source("/b/k%20k?versionId=3").unwrap();
+        let found = source("b/k%20k?versionId=3").unwrap();
         assert_eq!(
             found,
             ("b".to_owned(), "k k".to_owned(), Some("3".to_owned()))

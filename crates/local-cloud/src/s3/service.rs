@@ -37,7 +37,7 @@ macro_rules! service {
                 request: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
                 injection::request(self.cloud.directory(), &super::SERVICE, $name)?;
-                permissions::check(&self.cloud, $name, &request.uri, &request.headers)?;
+                permissions::check(&self.cloud, $name, &request)?;
                 $handler(&self.cloud, request).await
             })*
         }

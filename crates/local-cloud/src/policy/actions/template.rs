@@ -136,7 +136,7 @@ impl Template {
                         text.push('*');
                     }
                 }
-                [value] if self.is_own_arn(value) => return (values, true),
+                [value] if self.is_own_arn(&texts, value) => return (values, true),
                 [value] => texts.iter_mut().for_each(|text| text.push_str(value)),
                 // Only the last member of a template is a list.
                 values => {
@@ -144,7 +144,7 @@ impl Template {
                     texts = values
                         .iter()
                         .map(|value| {
-                            if self.is_own_arn(value) {
+                            if self.is_own_arn(std::slice::from_ref(&start), value) {
                                 value.clone()
                             } else {
                                 format!("{start}{value}")
@@ -157,14 +157,16 @@ impl Template {
         (texts, is_complete)
     }
 
-    /// True if a value is itself the ARN of the resource: most members accept a name or an ARN. A key of S3 is
-    /// any text, so it never is.
-    fn is_own_arn(&self, value: &str) -> bool {
+    /// True if a value is itself the ARN of a resource of this server, or of a policy of AWS: most members accept a
+    /// name or an ARN. `texts` is the ARN up to the value. A key of S3 is any text, so it never is an ARN.
+    fn is_own_arn(&self, texts: &[String], value: &str) -> bool {
         let Some(service) = self.service.as_deref().filter(|service| *service != "s3") else {
             return false;
         };
-        let mut parts = value.split(':');
-        parts.next() == Some("arn") && parts.nth(1) == Some(service)
+        let start = texts.first().map_or("", String::as_str);
+        let end = start.match_indices(':').nth(4).map(|(end, _)| end + 1);
+        end.is_some_and(|end| value.starts_with(&start[..end]))
+            || (service == "iam" && value.starts_with("arn:aws:iam::aws:policy/"))
     }
 }
 
@@ -239,10 +241,16 @@ impl Filter {
                 name.starts_with("alias/").then(|| name.to_owned())
             }
             Self::Ec2 => Some(ec2_resource(value)),
-            Self::Function => match value.split_once("function:") {
-                Some((_, name)) => Some(name.to_owned()),
-                None => own(),
-            },
+            Self::Function => {
+                // The forms that the service accepts: an ARN, parts of it, a name; each with a qualifier.
+                let arn = format!("arn:aws:lambda:{}:", place.region);
+                let rest = value.strip_prefix(&arn).unwrap_or(value);
+                let full = format!("{}:function:", place.account);
+                let rest = rest.strip_prefix(&full);
+                let rest = rest.or_else(|| value.strip_prefix("function:"));
+                let rest = rest.unwrap_or(value);
+                Some(rest.strip_suffix(":$LATEST").unwrap_or(rest).to_owned())
+            }
             Self::Group => match value.split_once(":log-group:") {
                 Some((_, name)) => Some(name.trim_end_matches(":*").to_owned()),
                 None => own(),
@@ -254,9 +262,13 @@ impl Filter {
                 Some(format!("arn:aws:kms:{region}:{account}:key/{id}"))
             }),
             Self::Last => value.rsplit('/').next().map(str::to_owned),
-            Self::Parameter if value.starts_with("arn:") => own(),
             Self::Parameter => {
-                let name = value.split(':').next().unwrap_or(value);
+                let arn = format!("arn:aws:ssm:{}:{}:parameter", place.region, place.account);
+                let name = value.strip_prefix(&arn).unwrap_or(value);
+                if name.starts_with("arn:") {
+                    return own();
+                }
+                let name = name.split(':').next().unwrap_or(name);
                 Some(name.trim_start_matches('/').to_owned())
             }
             Self::Role => (place.find)(Named::Role(value)).or_else(own),

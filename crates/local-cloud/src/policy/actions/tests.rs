@@ -177,6 +177,55 @@ fn resources_come_from_the_members_of_a_request() {
             vec!["lambda:InvokeFunction arn:aws:lambda:r:1:function:f"],
         ),
         (
+            "ssm:GetParameters",
+            json!({"Names": ["arn:aws:ssm:r:1:parameter/a:1", "arn:aws:ssm:r:1:parametera", "arn:aws:ssm:x:1:parameter/a"]}),
+            vec![
+                "ssm:GetParameters arn:aws:ssm:r:1:parameter/a",
+                "ssm:GetParameters arn:aws:ssm:r:1:parameter/a",
+                "ssm:GetParameters arn:aws:ssm:r:1:parameter/arn:aws:ssm:x:1:parameter/a",
+            ],
+        ),
+        (
+            "lambda:Invoke",
+            json!({"FunctionName": "my-function:$LATEST"}),
+            vec!["lambda:InvokeFunction arn:aws:lambda:r:1:function:my-function"],
+        ),
+        (
+            "lambda:Invoke",
+            json!({"FunctionName": "1:function:f:$LATEST"}),
+            vec!["lambda:InvokeFunction arn:aws:lambda:r:1:function:f"],
+        ),
+        (
+            "lambda:Invoke",
+            json!({"FunctionName": "function:f"}),
+            vec!["lambda:InvokeFunction arn:aws:lambda:r:1:function:f"],
+        ),
+        (
+            "cloudformation:DescribeStacks",
+            json!({"StackName": "arn:aws:cloudformation:x:y:stack/prod/id"}),
+            vec![
+                "cloudformation:DescribeStacks arn:aws:cloudformation:r:1:stack/arn:aws:cloudformation:x:y:stack/prod/id/*",
+            ],
+        ),
+        (
+            "cloudformation:DescribeStacks",
+            json!({"StackName": "arn:aws:cloudformation:r:1:stack/prod/id"}),
+            vec!["cloudformation:DescribeStacks arn:aws:cloudformation:r:1:stack/prod/id"],
+        ),
+        (
+            "sts:AssumeRole",
+            json!({"RoleArn": "arn:aws:iam::1:role/x", "Tags": [{"Key": "a", "Value": "b"}]}),
+            vec![
+                "sts:AssumeRole arn:aws:iam::1:role/x",
+                "sts:TagSession arn:aws:iam::1:role/x",
+            ],
+        ),
+        (
+            "sts:AssumeRole",
+            json!({"RoleArn": "arn:aws:iam::1:role/x", "Tags": []}),
+            vec!["sts:AssumeRole arn:aws:iam::1:role/x"],
+        ),
+        (
             "ecr:DescribeRepositories",
             json!({}),
             vec!["ecr:DescribeRepositories arn:aws:ecr:r:1:repository/*"],
@@ -216,6 +265,27 @@ fn resources_come_from_the_members_of_a_request() {
         ("sts:GetCallerIdentity", json!({}), vec![]),
     ] {
         assert_eq!(texts(name, &input), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_request_cannot_need_any_number_of_calls() {
+    let place = Place {
+        region: "r",
+        account: "1",
+        find: &find,
+    };
+    let calls = |names: usize, tags: usize| {
+        let names: Vec<_> = (0..names).map(|number| format!("n{number}")).collect();
+        let tags: Vec<_> = (0..tags)
+            .map(|number| json!({"Key": format!("k{number}"), "Value": "v"}))
+            .collect();
+        let input = json!({"Names": names, "Tags": tags});
+        calls("ssm", "GetParameters", &input, &place)
+    };
+    assert_eq!(calls(1000, 50).unwrap().len(), 1000);
+    for (names, tags) in [(30_000, 0), (1, 30_000)] {
+        assert_eq!(calls(names, tags).unwrap_err().code, "ValidationException");
     }
 }
 

@@ -63,9 +63,11 @@ pub(super) fn packages(cloud: &Cloud) -> Collection<'_, Value> {
     cloud.store().collection("sagemaker", "model-package")
 }
 
-/// The key of a package: its name, or `GROUP/000000001` so that versions sort.
+/// The key of a package: its name, or `GROUP/000000001` so that versions sort. A version with leading zeros is the
+/// key of no package: permissions are evaluated on the name as it is given.
 pub(super) fn key(name: &str) -> String {
     match name.split_once('/') {
+        Some((group, version)) if version.starts_with('0') => format!("{group}/-{version}"),
         Some((group, version)) => format!("{group}/{version:0>9}"),
         None => name.to_owned(),
     }
@@ -87,4 +89,17 @@ pub(super) fn no_package(cloud: &Cloud, name: &str) -> ApiError {
         "ModelPackage {} does not exist.",
         cloud.arn("sagemaker", format_args!("model-package/{name}"))
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_one_spelling() {
+        assert_eq!(key("g/1"), "g/000000001");
+        for other in ["g/01", "g/001", "g/000000001", "g/0000000001"] {
+            assert_ne!(key(other), key("g/1"), "{other}");
+        }
+    }
 }

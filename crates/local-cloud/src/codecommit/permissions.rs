@@ -119,7 +119,8 @@ fn next(bytes: &[u8]) -> ApiResult<Next<'_>> {
     let Some((length, after)) = bytes.split_at_checked(LENGTH) else {
         return Ok(Next::More);
     };
-    let length = std::str::from_utf8(length).ok();
+    let is_hex = length.iter().all(u8::is_ascii_hexdigit);
+    let length = std::str::from_utf8(length).ok().filter(|_| is_hex);
     let length = length.and_then(|length| usize::from_str_radix(length, 16).ok());
     match length.ok_or_else(malformed)? {
         0 => Ok(Next::End),
@@ -170,6 +171,7 @@ mod tests {
             "zzzz",
             "0003",
             "0004",
+            "+008",
             "0008push0000",
             &format!("{}0000", line("push-cert x".into())),
         ] {

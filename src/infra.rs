@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
-use mlops_core::error::Hint;
+use mlops_core::error::{Failure, Hint};
 use mlops_oci::Digest;
 use serde::Serialize;
 
@@ -27,9 +27,11 @@ pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare,
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};
-pub use stacks::{StackSpec, buckets, check_name, endpoint_stack, initial_stack, validation_stack};
+pub use stacks::{
+    StackSpec, buckets, check_name, check_new_name, endpoint_stack, initial_stack, validation_stack,
+};
 pub use statements::Permissions;
-pub use teardown::{DeployedStack, delete, deployed_stacks, unprotect};
+pub use teardown::{DeployedStack, delete, deployed_stacks, left_behind, unprotect};
 
 /// The outcome of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,6 +77,27 @@ pub async fn outputs(
     Ok(cfn::stack(clients, stack_name)
         .await?
         .map(|stack| stack.outputs))
+}
+
+/// Fails (exit 2) if mlops.toml names another source of the git repositories than the one that is
+/// deployed: the notebook imports the repositories of CodeCommit, so CloudFormation can neither remove
+/// them nor add them to a project in use.
+pub async fn check_source(clients: &Clients, project: &Project) -> Result<()> {
+    let stack = Part::Code.stack(&project.file.name);
+    let deployed = cfn::stack(clients, &stack).await?;
+    let wanted = project.file.architecture.source.as_str();
+    let known = deployed.filter(|stack| !stack.outputs.is_empty());
+    match known.and_then(|stack| stack.parameters.get("Source").cloned()) {
+        Some(known) if known != wanted => Err(Failure::usage(format!(
+            "the git repositories of {} are in {known}, and the source of a deployed project cannot be \
+             changed to {wanted}",
+            project.file.name
+        )))
+        .hint(format!(
+            "set source = \"{known}\" in the section [architecture] of mlops.toml, or create another project"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the digest of the analyzer's image that the registry stack names, if any.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_cloudformation::types::{
     Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, Replacement,
-    ResourceStatus, StackEvent, StackStatus,
+    ResourceStatus, StackEvent, StackStatus, Tag,
 };
 use mlops_core::error::Hint;
 use mlops_core::wait::{Poll, Waiter};
@@ -126,6 +126,8 @@ pub struct NewChangeSet<'a> {
     pub parameters: &'a [(&'static str, String)],
     /// The capabilities that the template needs (`CAPABILITY_NAMED_IAM`).
     pub capabilities: &'a [&'static str],
+    /// The stack's tags; if there are none, it keeps those that it has.
+    pub tags: &'a [(&'static str, &'static str)],
     /// ARN of the role with which CloudFormation deploys it.
     pub role: Option<&'a str>,
 }
@@ -150,6 +152,10 @@ pub async fn create_change_set(
             .parameter_value(value)
             .build()
     });
+    let tags = new
+        .tags
+        .iter()
+        .map(|(key, value)| Tag::builder().key(*key).value(*value).build());
     let kind = if new.create {
         ChangeSetType::Create
     } else {
@@ -165,6 +171,7 @@ pub async fn create_change_set(
         .template_body(new.template)
         .set_role_arn(new.role.map(str::to_owned))
         .set_parameters(Some(parameters.collect()))
+        .set_tags((!new.tags.is_empty()).then(|| tags.collect()))
         .set_capabilities(Some(
             new.capabilities
                 .iter()

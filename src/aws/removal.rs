@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use aws_sdk_ecr::types::ImageIdentifier;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{BucketLoggingStatus, Delete, ObjectIdentifier};
 use futures::{StreamExt as _, TryStreamExt as _};
 use mlops_core::wait::{Poll, Waiter};
 
@@ -62,6 +62,23 @@ pub async fn empty_bucket(
     }
     abort_uploads(clients, bucket).await?;
     Ok(removed)
+}
+
+/// Switches off the access logging of a bucket; ignores a missing one. Logs of earlier requests may still
+/// arrive for some hours.
+pub async fn stop_access_logging(clients: &Clients, bucket: &str) -> Result<()> {
+    clients
+        .s3
+        .put_bucket_logging()
+        .bucket(bucket)
+        .bucket_logging_status(BucketLoggingStatus::builder().build())
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot switch off the access logs of {bucket}"),
+            Missing::Bucket,
+        )?;
+    Ok(())
 }
 
 async fn delete(clients: &Clients, bucket: &str, entries: Vec<ObjectIdentifier>) -> Result<()> {
@@ -205,16 +222,26 @@ pub async fn empty_group(clients: &Clients, group: &str) -> Result<u64> {
     Ok(versions.len() as u64)
 }
 
-/// Stops the pipeline's executions and deletes it. Returns whether it existed.
-pub async fn delete_pipeline(clients: &Clients, waiter: Waiter, name: &str) -> Result<bool> {
-    for (arn, run) in runs::list(clients, name, usize::MAX).await? {
-        if run.is_over() {
-            continue;
+/// Returns the ARNs and names of the executions of a pipeline that are running.
+pub async fn running(clients: &Clients, pipeline: &str) -> Result<Vec<(String, String)>> {
+    let all = runs::list(clients, pipeline, usize::MAX).await?.into_iter();
+    Ok(all
+        .filter(|(_, run)| !run.is_over())
+        .map(|(arn, run)| (arn, run.run))
+        .collect())
+}
+
+/// Stops the executions of a pipeline, waits until they have ended, and returns their names.
+pub async fn stop_runs(clients: &Clients, waiter: Waiter, pipeline: &str) -> Result<Vec<String>> {
+    let mut stopped = Vec::new();
+    for (arn, run) in running(clients, pipeline).await? {
+        // It may have ended in between.
+        if !runs::describe(clients, &arn).await?.is_over() {
+            runs::stop(clients, &arn).await?;
         }
-        runs::stop(clients, &arn).await?;
         waiter
             .until(
-                &format!("the end of run {}", run.run),
+                &format!("the end of run {run}"),
                 |_| {},
                 || async {
                     let now = runs::describe(clients, &arn).await?;
@@ -226,7 +253,13 @@ pub async fn delete_pipeline(clients: &Clients, waiter: Waiter, name: &str) -> R
                 },
             )
             .await?;
+        stopped.push(run);
     }
+    Ok(stopped)
+}
+
+/// Deletes the pipeline, whose executions have ended. Returns whether it existed.
+pub async fn delete_pipeline(clients: &Clients, name: &str) -> Result<bool> {
     let deleted = clients
         .sagemaker
         .delete_pipeline()

@@ -18,9 +18,9 @@ use report::{Content, Fate, StackFate};
 ///
 /// Lists what will be deleted and asks. Deletes the stacks in reverse order: the endpoint with its
 /// models, the validation function, the notebook, the roles and the network, and the project's log
-/// groups. Keeps what cannot be created again (data, artifacts, captured traffic, images, model
-/// versions, git repositories and their key), unless --delete-data is given. Reads everything back
-/// at the end. After an interruption, run the command again.
+/// groups. Stops the runs of the pipeline. Keeps what cannot be created again (data, artifacts,
+/// captured traffic, images, model versions, git repositories and their key), unless --delete-data
+/// is given. Reads everything back at the end. After an interruption, run the command again.
 ///
 /// Example: mlops destroy --dry-run
 #[derive(Debug, clap::Args)]
@@ -34,15 +34,23 @@ pub struct DestroyArgs {
     dry_run: bool,
 }
 
+/// The command that deletes everything.
+const WITH_DATA: &str = "destroy --delete-data";
+
 /// How often the deletion of a stack is tried.
-const ATTEMPTS: usize = 2;
+const ATTEMPTS: usize = 3;
+
+/// The log bucket in the template: the other buckets write to it, so it is emptied last.
+const LOG_BUCKET: &str = "LogBucket";
 
 /// Runs the command.
 pub async fn run(ctx: &Context, args: &DestroyArgs) -> Result<Destroyed> {
     let project = ctx.project()?;
     let clients = ctx.aws_for(&project).await?;
     let stacks = infra::deployed_stacks(clients, &project).await?;
-    let groups = removal::log_groups(clients, project.file.name.as_str()).await?;
+    let name = project.file.name.as_str();
+    let groups = removal::log_groups(clients, name).await?;
+    let running = removal::running(clients, name).await?.into_iter();
     let mut report = Destroyed::new(&project, args.delete_data, args.dry_run);
     for stack in &stacks {
         report.stacks.push(StackFate {
@@ -53,10 +61,11 @@ pub async fn run(ctx: &Context, args: &DestroyArgs) -> Result<Destroyed> {
                 Fate::Kept
             },
             resources: stack.resources.len(),
-            contents: contents(stack, project.file.name.as_str()).collect(),
+            contents: contents(stack, name).collect(),
         });
     }
-    report.log_groups.clone_from(&groups);
+    report.log_groups = groups;
+    report.runs = running.map(|(_, run)| run).collect();
     if !args.dry_run && !report.is_empty() {
         for line in report.list() {
             ctx.progress.say(line);
@@ -66,11 +75,13 @@ pub async fn run(ctx: &Context, args: &DestroyArgs) -> Result<Destroyed> {
             project.file.account, project.file.region
         ))?;
         delete(ctx, clients, &project, &stacks, args.delete_data).await?;
-        let found = proof::read_back(clients, &project, args.delete_data).await?;
-        report.checked = found.checked;
-        report.left = found.left;
     }
-    report.next = ctx.command("destroy --delete-data");
+    if !args.dry_run {
+        let found = proof::read_back(clients, &project, &stacks, args.delete_data).await?;
+        report.checked = found.checked;
+        (report.left, report.remedies) = found.left.into_iter().unzip();
+    }
+    report.next = ctx.command(WITH_DATA);
     report.exit = if report.left.is_empty() {
         Exit::Done
     } else {
@@ -122,10 +133,19 @@ async fn delete(
 ) -> Result<()> {
     let _note = ctx.on_interrupt(format!(
         "what was deleted stays deleted; run `{}` again to finish",
-        ctx.command("destroy")
+        ctx.command(if with_data { WITH_DATA } else { "destroy" })
     ));
     let name = project.file.name.as_str();
-    if with_data && removal::delete_pipeline(clients, ctx.waiter, name).await? {
+    // Nothing is deleted if the data of one stack cannot be deleted with it.
+    if with_data {
+        for stack in stacks.iter().filter(|stack| stack.part.holds_data()) {
+            infra::unprotect(clients, ctx.waiter, &ctx.progress, stack).await?;
+        }
+    }
+    for run in removal::stop_runs(clients, ctx.waiter, name).await? {
+        ctx.progress.say(format!("run {run}: stopped"));
+    }
+    if with_data && removal::delete_pipeline(clients, name).await? {
         ctx.progress
             .say(format!("pipeline {name} and its runs: deleted"));
     }
@@ -154,11 +174,11 @@ async fn delete(
 /// Deletes a stack and what is in its buckets and repositories. Tries again: access logs may arrive after
 /// their bucket was emptied, and what another service used is often free a moment later.
 async fn delete_stack(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
-    if stack.part.holds_data() {
-        infra::unprotect(clients, ctx.waiter, &ctx.progress, stack).await?;
-    }
     let mut failure = None;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            ctx.waiter.pause().await;
+        }
         if stack.part.holds_data() {
             empty(ctx, clients, stack).await?;
         }
@@ -172,12 +192,23 @@ async fn delete_stack(ctx: &Context, clients: &Clients, stack: &DeployedStack) -
         stack.name,
         failure.unwrap_or_default()
     ))
-    .hint("remove the obstacle, then run the command again: it continues where it stopped")
+    .hint(
+        "remove the obstacle, then run the command again: it continues where it stopped. A log bucket that \
+         is not empty gets access logs of earlier requests, for some hours",
+    )
 }
 
 /// Empties what CloudFormation deletes only when it is empty.
 async fn empty(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
-    for bucket in stack.of_type("AWS::S3::Bucket") {
+    let buckets = stack.resources.iter();
+    let mut buckets: Vec<_> = buckets
+        .filter(|resource| resource.r#type == "AWS::S3::Bucket")
+        .collect();
+    buckets.sort_by_key(|bucket| bucket.name == LOG_BUCKET);
+    for bucket in &buckets {
+        removal::stop_access_logging(clients, &bucket.id).await?;
+    }
+    for bucket in buckets.into_iter().map(|bucket| bucket.id.as_str()) {
         let task = ctx.progress.items(format!("emptying {bucket}"), 0);
         let progress = |found, removed| {
             task.expect_more(found);

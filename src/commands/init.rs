@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 pub use self::report::Initialized;
 use self::report::{Seeds, Started};
 use self::seed::Seed;
+use self::stacks::Deployments;
 use crate::aws::function_code::Code;
 use crate::aws::{AwsResultExt, Clients, ecr};
 use crate::config::{CodeProvider, CodeSource, NetworkAccess, Project};
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
-use crate::infra::{self, Network, Platform, Workbench};
+use crate::infra::{self, Network, PARTS, Part, Platform, Workbench};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
 
@@ -71,32 +72,30 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         ctx.command("init")
     ));
 
+    infra::check_source(clients, &project).await?;
     let name = &project.file.name;
-    let (mut deployed, outputs) = stacks::deploy_all(ctx, clients, &project).await?;
-    let network = Network::read(name, &outputs)?;
-    let mut platform = Platform::read(name, &outputs)?;
+    let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
+    let (last, first): (Vec<Part>, Vec<Part>) = initial.partition(|part| *part == Part::Workbench);
+    let mut deployments = Deployments::default();
+    let parts = first.into_iter();
+    deployments.deploy(ctx, clients, &project, parts).await?;
+    // The notebook clones the repositories when it is created: their first commits come before it.
+    let (repositories, url) = seed(ctx, clients, &project).await?;
+    let parts = last.into_iter();
+    deployments.deploy(ctx, clients, &project, parts).await?;
+
+    let network = Network::read(name, &deployments.outputs)?;
+    let mut platform = Platform::read(name, &deployments.outputs)?;
+    let mut workbench = Workbench::read(name, &deployments.outputs)?;
+    let mut deployed = deployments.into_stacks();
     if let Some(code) = code {
         deployed.push(stacks::validation(ctx, clients, &project, &platform, code).await?);
     }
-    let mut workbench = Workbench::read(name, &outputs)?;
     // The address of a local cloud may have changed since the stacks were created.
     let repository = &platform.image_repository;
     platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
-    let mut repositories = Seeds {
-        image: Seed::Empty,
-        exploration: Seed::Empty,
-    };
-    if project.file.architecture.source == CodeSource::Codecommit {
-        let url = clone_url(clients, name.as_str()).await?;
-        repositories.exploration = seed::exploration(clients, &project).await?;
-        if let Some(repository) = Repository::find(&project.root)? {
-            repository.set_remote(REMOTE, &url)?;
-            if ctx.config.local {
-                repository.set_credential_helper(&url, &ctx.config.local_state())?;
-            }
-            repositories.image = seed::image(ctx, &project, &repository)?;
-        }
-        workbench.image_repository_url = Some(url);
+    if url.is_some() {
+        workbench.image_repository_url = url;
     }
 
     Ok(Initialized {
@@ -118,6 +117,32 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
             "write image/ and pipeline.json (docs/contract.md)".to_owned()
         },
     })
+}
+
+/// Pushes the first commits of the git repositories, if they are in CodeCommit; returns the address of the
+/// project's own.
+async fn seed(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+) -> Result<(Seeds, Option<String>)> {
+    let mut seeds = Seeds {
+        image: Seed::Empty,
+        exploration: Seed::Empty,
+    };
+    if project.file.architecture.source != CodeSource::Codecommit {
+        return Ok((seeds, None));
+    }
+    let url = clone_url(clients, project.file.name.as_str()).await?;
+    seeds.exploration = seed::exploration(clients, project).await?;
+    if let Some(repository) = Repository::find(&project.root)? {
+        repository.set_remote(REMOTE, &url)?;
+        if ctx.config.local {
+            repository.set_credential_helper(&url, &ctx.config.local_state())?;
+        }
+        seeds.image = seed::image(ctx, project, &repository)?;
+    }
+    Ok((seeds, Some(url)))
 }
 
 /// Checks an existing project against the name, account and region of this command.

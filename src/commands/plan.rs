@@ -24,6 +24,7 @@ pub struct PlanArgs {}
 pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
     let project = ctx.project()?;
     let clients = ctx.aws_for(&project).await?;
+    infra::check_source(clients, &project).await?;
     let name = &project.file.name;
     let described = PARTS.map(async |part| {
         let stack = cloudformation::stack(clients, &part.stack(name)).await?;

@@ -52,7 +52,7 @@ fn token_prefix(request: &str) -> String {
 }
 
 /// Computes the changes of a deployment, and reserves the stack for it; `None` if the stack is up
-/// to date. Waits for deployments in progress to end.
+/// to date. Waits for deployments in progress to end. Deletes the remains of a failed first deployment.
 pub async fn prepare(
     clients: &Clients,
     waiter: Waiter,
@@ -62,16 +62,21 @@ pub async fn prepare(
     let request = spec.hash();
     for _ in 0..ROUNDS {
         let state = settle(clients, waiter, progress, spec, &request).await?;
+        if let StartingPoint::Failed(id) = &state {
+            cfn::delete_stack(clients, waiter, id).await?;
+        }
+        let exists = matches!(state, StartingPoint::Update | StartingPoint::HalfUpdated);
         let made = cfn::create_change_set(
             clients,
             &NewChangeSet {
                 stack: &spec.name,
                 name: CHANGE_SET,
                 description: &request,
-                create: state != StartingPoint::Update && state != StartingPoint::HalfUpdated,
+                create: !exists,
                 template: spec.template,
                 parameters: &spec.parameters,
                 capabilities: spec.capabilities,
+                tags: spec.tags,
                 role: spec.role.as_deref(),
             },
         )
@@ -86,7 +91,7 @@ pub async fn prepare(
         return match cfn::planned(clients, waiter, &spec.name, &change_set).await? {
             Planned::Changes(changes) => Ok(Some(Prepared {
                 stack: spec.name.clone(),
-                create: state == StartingPoint::New,
+                create: !exists,
                 changes,
                 change_set,
                 request,
@@ -104,18 +109,31 @@ pub async fn prepare(
 }
 
 /// The starting point of a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StartingPoint {
     /// There is no stack, or one without resources.
     New,
+    /// The remains of a failed first deployment, which was never in use: its ARN.
+    Failed(String),
     /// The stack is complete.
     Update,
     /// The last update failed and was not rolled back.
     HalfUpdated,
 }
 
-/// Waits until the stack is idle and returns its state. Deletes the remains of a failed first
-/// deployment.
+/// Waits until the stack is idle and returns whether its first deployment failed: [`prepare`] would delete
+/// it.
+pub(super) async fn is_failed(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+) -> Result<bool> {
+    let state = settle(clients, waiter, progress, spec, &spec.hash()).await?;
+    Ok(matches!(state, StartingPoint::Failed(_)))
+}
+
+/// Waits until the stack is idle and returns its state.
 async fn settle(
     clients: &Clients,
     waiter: Waiter,
@@ -130,10 +148,8 @@ async fn settle(
         match stack.status {
             // A change set was created for it, and perhaps never executed.
             ref status if status.is_empty() => return Ok(StartingPoint::New),
-            // The remains of a failed first deployment, which was never in use.
             ref status if status.has_failed_to_create() => {
-                cfn::delete_stack(clients, waiter, &stack.id).await?;
-                return Ok(StartingPoint::New);
+                return Ok(StartingPoint::Failed(stack.id));
             }
             ref status if status.is_settled() => return Ok(StartingPoint::Update),
             // CloudFormation accepts another update.

@@ -15,6 +15,8 @@ use crate::progress::{LiveList, Progress};
 struct Seen {
     last: Option<String>,
     failure: Option<String>,
+    /// Why the stack was rolled back, if no resource failed: an export in use, for example.
+    rollback: Option<String>,
     list: LiveList,
 }
 
@@ -32,6 +34,7 @@ pub(super) async fn watch(
     let seen = Mutex::new(Seen {
         last,
         failure: None,
+        rollback: None,
         list: progress.list(format!("{name}: {verb}")),
     });
     let stack = waiter
@@ -57,7 +60,8 @@ pub(super) async fn watch(
             },
         )
         .await?;
-    let failure = seen.into_inner().ok().and_then(|seen| seen.failure);
+    let seen = seen.into_inner().ok();
+    let failure = seen.and_then(|seen| seen.failure.or(seen.rollback));
     Ok((stack, failure))
 }
 
@@ -69,6 +73,8 @@ impl Seen {
             let is_over = !state.ends_with("_IN_PROGRESS");
             self.list
                 .set(&event.resource, &event.r#type, state, is_over);
+        } else if state.ends_with("ROLLBACK_IN_PROGRESS") && self.rollback.is_none() {
+            self.rollback.clone_from(&event.reason);
         }
         if is_failure(&event) {
             let failed = format!(

@@ -1,6 +1,8 @@
 //! The outline of this program's templates: they are indented by two spaces, and every resource has a
 //! `Type` line. A test holds all of them to that.
 
+use std::collections::BTreeMap;
+
 use super::part::{PARTS, Part};
 
 /// A resource of a template.
@@ -47,6 +49,36 @@ pub(super) fn resources(template: &str) -> Vec<Declared<'_>> {
     found
 }
 
+/// Returns the conditions that parameters decide: `NAME: !Equals [!Ref PARAMETER, VALUE]` and its negation
+/// `!Not [!Equals […]]`. Others are left out.
+pub(super) fn conditions<'a>(
+    template: &'a str,
+    parameters: &[(&'static str, String)],
+) -> BTreeMap<&'a str, bool> {
+    let mut inside = false;
+    let mut found = BTreeMap::new();
+    for line in template.lines() {
+        if !line.starts_with(' ') && !line.trim().is_empty() {
+            inside = line.trim() == "Conditions:";
+        } else if inside && let Some((name, text)) = line.trim().split_once(": ") {
+            let (text, wanted) = match text.strip_prefix("!Not [") {
+                Some(inner) => (inner.strip_suffix(']').unwrap_or(inner), false),
+                None => (text, true),
+            };
+            let pair = text.strip_prefix("!Equals [!Ref ");
+            let pair = pair.and_then(|text| text.strip_suffix(']')?.split_once(", "));
+            let Some((parameter, value)) = pair else {
+                continue;
+            };
+            let actual = parameters.iter().find(|(known, _)| *known == parameter);
+            if let Some((_, actual)) = actual {
+                found.insert(name, (actual == value) == wanted);
+            }
+        }
+    }
+    found
+}
+
 /// Returns the parts and outputs that a template imports.
 pub(super) fn imports(template: &str) -> impl Iterator<Item = (Part, &str)> {
     template.lines().filter_map(|line| {
@@ -60,6 +92,14 @@ pub(super) fn imports(template: &str) -> impl Iterator<Item = (Part, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn simple_conditions_are_decided_by_the_parameters() {
+        let template = "Conditions:\n  A: !Equals [!Ref P, x]\n  B: !Not [!Equals [!Ref P, x]]\n  \
+                        C: !And [!Condition A, !Condition B]\n  D: !Equals [!Ref Q, x]\nResources:\n";
+        let decided = conditions(template, &[("P", "x".to_owned())]);
+        assert_eq!(decided, BTreeMap::from([("A", true), ("B", false)]));
+    }
 
     #[test]
     fn a_template_is_outlined() {

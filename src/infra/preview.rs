@@ -4,7 +4,7 @@ use anyhow::Result;
 use mlops_core::wait::Waiter;
 use serde::Serialize;
 
-use super::deploy::{discard, prepare};
+use super::deploy::{discard, is_failed, prepare};
 use super::outline;
 use super::part::Part;
 use super::stacks::StackSpec;
@@ -50,9 +50,11 @@ pub struct StackPreview {
     pub stack: String,
     /// What would happen to it.
     pub effect: StackEffect,
-    /// True if the list is the template's: the stack imports from stacks that do not exist yet, so
-    /// CloudFormation cannot compute its changes. Resources with a condition may not be created.
+    /// True if the list is the template's: the stack imports from stacks that do not exist yet, or is the
+    /// remains of a failed deployment, so CloudFormation cannot compute its changes.
     pub from_template: bool,
+    /// True if the stack is the remains of a failed first deployment, which `mlops init` deletes first.
+    pub deleted_first: bool,
     /// The changes, resource by resource.
     pub changes: Vec<ResourcePreview>,
 }
@@ -66,7 +68,8 @@ pub struct ResourcePreview {
     pub resource: String,
     /// Its type.
     pub r#type: String,
-    /// The condition of the template under which it is created; only if the list is the template's.
+    /// The condition of the template under which it is created; only if the list is the template's and
+    /// the parameters do not decide it.
     pub condition: Option<String>,
     /// The properties that change.
     pub properties: Vec<String>,
@@ -139,18 +142,27 @@ pub async fn preview(
         stack: spec.name.clone(),
         effect: StackEffect::Create,
         from_template: false,
+        deleted_first: false,
         changes: Vec::new(),
     };
     let is_new = !deployed.contains(&part);
-    if is_new && spec.imports().any(|from| !deployed.contains(&from)) {
+    preview.deleted_first = is_new && is_failed(clients, waiter, progress, spec).await?;
+    let needs_others = is_new && spec.imports().any(|from| !deployed.contains(&from));
+    if preview.deleted_first || needs_others {
         preview.from_template = true;
+        let conditions = outline::conditions(spec.template, &spec.parameters);
+        let decided = |name: Option<&str>| name.and_then(|name| conditions.get(name).copied());
         preview.changes = outline::resources(spec.template)
             .into_iter()
+            .filter(|declared| decided(declared.condition) != Some(false))
             .map(|declared| ResourcePreview {
                 effect: Effect::Added,
                 resource: declared.name.to_owned(),
                 r#type: declared.kind.to_owned(),
-                condition: declared.condition.map(str::to_owned),
+                condition: declared
+                    .condition
+                    .filter(|name| decided(Some(*name)).is_none())
+                    .map(str::to_owned),
                 properties: Vec::new(),
                 lost: None,
                 permissions: Permissions::default(),

@@ -30,6 +30,12 @@ const VALIDATION: &str = include_str!("templates/validation.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
 
+/// The tag that says whether the deletion of a stack deletes its data too. Another deletion policy alone
+/// is no change to CloudFormation: with the tag, `mlops plan` and `mlops init` see what an interrupted
+/// `mlops destroy --delete-data` left behind, and `mlops init` restores the protection.
+pub(super) const DELETION_TAG: &str = "mlops:deletion";
+const PROTECTED: &[(&str, &str)] = &[(DELETION_TAG, "protected")];
+
 /// Maximum length of a bucket's name in characters.
 const LONGEST_BUCKET: usize = 63;
 
@@ -44,6 +50,8 @@ pub struct StackSpec {
     pub parameters: Vec<(&'static str, String)>,
     /// The capabilities that the template requires.
     pub capabilities: &'static [&'static str],
+    /// The stack's tags, which CloudFormation adds to its resources.
+    pub tags: &'static [(&'static str, &'static str)],
     /// ARN of the role with which CloudFormation deploys it, instead of the caller's permissions.
     pub role: Option<String>,
     /// True if a deployment must not follow one that it did not know about: of two concurrent ones
@@ -58,7 +66,7 @@ impl StackSpec {
     }
 
     /// Returns the hash of what is to be deployed, in 16 hexadecimal digits: equal for the same
-    /// template, parameters and capabilities.
+    /// template, parameters, capabilities and tags.
     pub fn hash(&self) -> String {
         let mut hash = Sha256::new_with_prefix(self.template);
         for (name, value) in &self.parameters {
@@ -66,6 +74,9 @@ impl StackSpec {
         }
         for capability in self.capabilities {
             hash.update(format!("\n{capability}"));
+        }
+        for (key, value) in self.tags {
+            hash.update(format!("\n{key}={value}"));
         }
         hex::encode(&hash.finalize()[..8])
     }
@@ -87,6 +98,17 @@ pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<
     ))
 }
 
+/// Fails (exit 2) if the name of a new project could be the name of another project's repository.
+pub fn check_new_name(project: &ProjectName) -> Result<()> {
+    let Some(other) = project.as_str().strip_suffix("-eda") else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!(
+        "a project cannot be called `{project}`: that is the notebooks' repository of a project `{other}`"
+    )))
+    .hint("choose a name that does not end in `-eda`")
+}
+
 impl StackSpec {
     /// A stack that needs no capabilities, with the caller's permissions.
     fn new(
@@ -100,6 +122,7 @@ impl StackSpec {
             template,
             parameters,
             capabilities: &[],
+            tags: if part.holds_data() { PROTECTED } else { &[] },
             role: None,
             exclusive: false,
         }
@@ -445,6 +468,76 @@ mod tests {
             let fixed = lines.iter().position(|line| *line == own);
             // `ModelName` of a variant is a reference, not the model's own name.
             assert!(fixed.is_none() || variant < fixed, "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_not_the_repository_of_another_project() {
+        check_new_name(&"edam".parse().unwrap()).unwrap();
+        let error = check_new_name(&"flights-eda".parse().unwrap()).unwrap_err();
+        assert_eq!(
+            mlops_core::error::exit(&error),
+            mlops_core::error::Exit::Usage
+        );
+    }
+
+    #[test]
+    fn only_stacks_with_data_have_the_tag_of_their_protection() {
+        let project = project();
+        for part in PARTS.into_iter().filter(|part| part.is_deployed_by_init()) {
+            let spec = initial_stack(&project, part, None);
+            assert_eq!(spec.tags.len(), usize::from(part.holds_data()), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn templates_are_within_the_limit_of_cloudformation() {
+        for template in TEMPLATES {
+            assert!(template.len() <= 51_200, "{}", template.len());
+        }
+    }
+
+    #[test]
+    fn a_service_assumes_a_role_for_this_account_only() {
+        for (name, lines) in &outline(GOVERNANCE)["Resources"] {
+            for (index, line) in lines.iter().enumerate() {
+                let service = line.strip_prefix("Principal: {Service: ");
+                if service.is_some_and(|name| {
+                    !name.starts_with("lambda.") && !name.starts_with("cloudformation.")
+                }) {
+                    let rest = &lines[index..lines.len().min(index + 3)];
+                    let source = rest.iter().any(|line| line.contains("aws:SourceAccount"));
+                    assert!(source, "{name}: {line}");
+                }
+            }
+        }
+        let several = GOVERNANCE.contains(" Service:\n");
+        assert!(!several, "one statement for each service");
+    }
+
+    #[test]
+    fn nobody_creates_the_production_branch_but_the_approver() {
+        let boundary = outline(GOVERNANCE)["Resources"]["Boundary"].join(" ");
+        let (_, deny) = boundary
+            .split_once("OnlyApproversPushToProduction")
+            .unwrap();
+        let (actions, _) = deny.split_once("Resource:").unwrap();
+        for action in [
+            "codecommit:CreateBranch,",
+            "codecommit:GitPush",
+            "codecommit:PutFile",
+        ] {
+            assert!(actions.contains(action), "{action}");
+        }
+        let (allowed, _) = boundary
+            .split_once("OnlyApproversPushToProduction")
+            .unwrap();
+        for action in [
+            "sagemaker:DeleteTags",
+            "ec2:CreateNetworkInterface",
+            "kms:CreateGrant",
+        ] {
+            assert!(allowed.contains(action), "{action}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! Deletes the stacks of a project: those that only cost money, or everything.
 
 use anyhow::{Result, anyhow};
-use aws_sdk_cloudformation::types::StackStatus;
+use aws_sdk_cloudformation::types::{ResourceStatus, StackStatus};
 use mlops_core::error::Hint;
 use mlops_core::wait::Waiter;
 
 use super::events::watch;
 use super::part::{PARTS, Part};
+use super::stacks::DELETION_TAG;
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Resource};
 use crate::aws::state::StackStatusExt as _;
@@ -63,7 +64,8 @@ pub async fn deployed_stacks(clients: &Clients, project: &Project) -> Result<Vec
 }
 
 /// Lets CloudFormation delete a stack's resources with data, too. Their templates protect them: this
-/// changes the template, and nothing else.
+/// changes the template, and nothing else. Returns only if the deployed template protects nothing any
+/// more: whoever empties a bucket before may lose the data and keep the bucket.
 pub async fn unprotect(
     clients: &Clients,
     waiter: Waiter,
@@ -73,43 +75,60 @@ pub async fn unprotect(
     let Some(current) = idle(clients, waiter, progress, stack).await? else {
         return Ok(());
     };
-    // A stack whose creation failed deletes what it has; one whose deletion failed was unprotected.
-    if current.status.has_failed_to_create()
-        || current.status.is_empty()
-        || current.status == StackStatus::DeleteFailed
-    {
+    // A stack whose creation failed has no protected resources.
+    if current.status.has_failed_to_create() || current.status.is_empty() {
         return Ok(());
     }
+    let name = &stack.name;
     let template = cfn::template(clients, &stack.id).await?;
     if !template.contains(RETAIN) {
         return Ok(());
     }
+    if let Some(hint) = obstacle(name, &current.status) {
+        return Err(anyhow!(
+            "{name} is {}: CloudFormation would keep its data, so nothing of it was emptied",
+            current.status.as_str()
+        ))
+        .hint(hint);
+    }
     let template = template.replace(RETAIN, DELETE);
     let last = cfn::newest_event(clients, &stack.id).await?;
-    let tag = ("mlops:deletion", "with-data");
-    if !cfn::update_template(clients, &current, &template, tag).await? {
-        return Ok(());
+    let tag = (DELETION_TAG, "with-data");
+    if cfn::update_template(clients, &current, &template, tag).await? {
+        let last = last.map(|event| event.id);
+        let verb = "preparing the deletion";
+        let (ended, failure) =
+            watch(clients, waiter, progress, name, &stack.id, verb, last).await?;
+        if let Some(ended) = ended.filter(|ended| !ended.status.is_deployed()) {
+            return Err(anyhow!(
+                "the deletion policies of {name} could not be changed: {}",
+                failure.or(ended.reason).unwrap_or_default()
+            ))
+            .hint("fix the cause, then run the command again");
+        }
     }
-    let last = last.map(|event| event.id);
-    let verb = "preparing the deletion";
-    let (ended, failure) = watch(
-        clients,
-        waiter,
-        progress,
-        &stack.name,
-        &stack.id,
-        verb,
-        last,
-    )
-    .await?;
-    match ended {
-        Some(ended) if !ended.status.is_deployed() => Err(anyhow!(
-            "the deletion policies of {} could not be changed: {}",
-            stack.name,
-            failure.or(ended.reason).unwrap_or_default()
+    if cfn::template(clients, &stack.id).await?.contains(RETAIN) {
+        return Err(anyhow!(
+            "{name} still keeps its data when it is deleted, so nothing of it was emptied"
         ))
-        .hint("fix the cause, then run the command again"),
-        _ => Ok(()),
+        .hint(
+            "look at the stack's events in the CloudFormation console, then run the command again",
+        );
+    }
+    Ok(())
+}
+
+/// What to do with a stack whose state does not allow an update.
+fn obstacle(stack: &str, status: &StackStatus) -> Option<String> {
+    match status {
+        StackStatus::UpdateRollbackFailed => Some(format!(
+            "run `aws cloudformation continue-update-rollback --stack-name {stack}`, then this command \
+             again"
+        )),
+        StackStatus::DeleteFailed => Some(format!(
+            "delete {stack} and what it keeps in the AWS console, then run this command again"
+        )),
+        _ => None,
     }
 }
 
@@ -144,6 +163,15 @@ pub async fn delete(
             Ok(None)
         }
     }
+}
+
+/// Returns the resources that a deleted stack left behind, as `TYPE ID`.
+pub async fn left_behind(clients: &Clients, stack: &DeployedStack) -> Result<Vec<String>> {
+    let resources = cfn::resources(clients, &stack.id).await?.into_iter();
+    let left = resources.filter(|resource| resource.status == Some(ResourceStatus::DeleteSkipped));
+    Ok(left
+        .map(|resource| format!("{} {}", resource.r#type, resource.id))
+        .collect())
 }
 
 /// Waits until nobody changes the stack; returns its state, if it exists.

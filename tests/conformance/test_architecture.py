@@ -328,7 +328,12 @@ def refused(call, **arguments):
 def test_only_the_approver_writes_to_the_production_branch(client, actor):
     root = client("codecommit")
     head = root.get_branch(repositoryName=NAME, branchName="develop")["branch"]["commitId"]
-    root.create_branch(repositoryName=NAME, branchName="main", commitId=head)
+    branch = {"repositoryName": NAME, "commitId": head}
+    for role in ("data-scientist", "ml-engineer"):
+        message = refused(actor(role, "codecommit").create_branch, branchName="main", **branch)
+        assert "explicit deny" in message, message
+    actor("data-scientist", "codecommit").create_branch(branchName="feature", **branch)
+    root.create_branch(branchName="main", **branch)
     file = {"repositoryName": NAME, "filePath": "a.txt", "fileContent": b"a", "parentCommitId": head}
     for role in ("data-scientist", "ml-engineer"):
         message = refused(actor(role, "codecommit").put_file, branchName="main", **file)

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aws_sdk_cloudformation::types::{Capability, Parameter, ResourceStatus, Tag};
 
-use super::{BUSY, Stack};
+use super::Stack;
 use crate::aws::{AwsResultExt, Clients, Expected, Missing};
 
 /// A resource of a stack.
@@ -70,7 +70,7 @@ pub async fn template(clients: &Clients, stack: &str) -> Result<String> {
 
 /// Updates a stack to another template with the same parameters, and gives it a tag. A template alone
 /// whose only change is a deletion policy is no change to CloudFormation. Returns false if nothing
-/// changes or the stack is being changed.
+/// changes. A stack whose state does not allow an update is an error.
 pub async fn update_template(
     clients: &Clients,
     stack: &Stack,
@@ -96,10 +96,7 @@ pub async fn update_template(
         .tags(Tag::builder().key(tag.0).value(tag.1).build())
         .send()
         .await
-        .aws_unless(
-            format!("cannot update the stack {}", stack.id),
-            &[&[SAME][..], &BUSY].concat(),
-        )?;
+        .aws_unless(format!("cannot update the stack {}", stack.id), &[SAME])?;
     Ok(updated.is_some())
 }
 

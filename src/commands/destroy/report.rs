@@ -45,10 +45,15 @@ pub struct Destroyed {
     dry_run: bool,
     pub(super) stacks: Vec<StackFate>,
     pub(super) log_groups: Vec<String>,
+    /// The runs that are stopped.
+    pub(super) runs: Vec<String>,
     /// How many things were looked for afterwards.
     pub(super) checked: usize,
     /// What still exists although it was to be deleted.
     pub(super) left: Vec<String>,
+    /// How each of them is removed.
+    #[serde(skip)]
+    pub(super) remedies: Vec<String>,
     #[serde(skip)]
     pub(super) next: String,
     #[serde(skip)]
@@ -65,8 +70,10 @@ impl Destroyed {
             dry_run,
             stacks: Vec::new(),
             log_groups: Vec::new(),
+            runs: Vec::new(),
             checked: 0,
             left: Vec::new(),
+            remedies: Vec::new(),
             next: String::new(),
             exit: Exit::Done,
         }
@@ -78,12 +85,15 @@ impl Destroyed {
 
     /// Whether there is nothing to delete.
     pub(super) fn is_empty(&self) -> bool {
-        self.of(Fate::Deleted).next().is_none() && self.log_groups.is_empty()
+        self.of(Fate::Deleted).next().is_none()
+            && self.log_groups.is_empty()
+            && self.runs.is_empty()
     }
 
     /// What will be deleted and kept, one line each.
     pub(super) fn list(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+        let runs = self.runs.iter();
+        let mut lines: Vec<String> = runs.map(|run| format!("stop    run {run}")).collect();
         for (fate, word) in [(Fate::Deleted, "delete"), (Fate::Kept, "keep")] {
             for stack in self.of(fate) {
                 let plural = if stack.resources == 1 { "" } else { "s" };
@@ -123,6 +133,9 @@ impl fmt::Display for Destroyed {
             }
             return write!(f, "\nNothing was deleted.");
         }
+        for run in &self.runs {
+            writeln!(f, "stopped run {run}")?;
+        }
         for stack in self.of(Fate::Deleted) {
             writeln!(f, "deleted {}", stack.stack)?;
         }
@@ -137,11 +150,17 @@ impl fmt::Display for Destroyed {
                 writeln!(f, "          {} {}", content.kind, content.name)?;
             }
         }
-        if self.is_empty() && !kept {
-            return write!(f, "Nothing of {} exists in this account.", self.project);
+        if self.is_empty() && !kept && self.left.is_empty() {
+            return write!(
+                f,
+                "Nothing of {} exists in this account.\n{} things were looked for by name.",
+                self.project, self.checked
+            );
         }
-        writeln!(f)?;
-        if self.is_empty() {
+        if kept || !self.is_empty() {
+            writeln!(f)?;
+        }
+        if self.is_empty() && self.left.is_empty() {
             writeln!(f, "There is nothing to delete.")?;
         } else if self.left.is_empty() {
             writeln!(
@@ -150,8 +169,9 @@ impl fmt::Display for Destroyed {
                 self.checked
             )?;
         }
-        for left in &self.left {
+        for (left, remedy) in self.left.iter().zip(&self.remedies) {
             writeln!(f, "still there, and possibly billed: {left}")?;
+            writeln!(f, "  {remedy}")?;
         }
         if kept {
             writeln!(
@@ -159,7 +179,7 @@ impl fmt::Display for Destroyed {
                 "What was kept costs its storage (S3, ECR) and about $1 per month for the key."
             )?;
             write!(f, "Delete it with: {}", self.next)?;
-        } else if self.delete_data {
+        } else if self.delete_data && !self.is_empty() {
             write!(
                 f,
                 "The key is deleted after a waiting period of 7 days, which is free."

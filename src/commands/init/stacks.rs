@@ -10,43 +10,58 @@ use crate::aws::function_code::Code;
 use crate::aws::{self, Clients};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, PARTS, Part, Platform, StackSpec};
+use crate::infra::{self, Part, Platform, StackSpec};
 
 /// Outputs of stacks.
 type Outputs = BTreeMap<String, String>;
 
-/// Deploys every stack; those that import nothing from each other, at the same time.
-pub(super) async fn deploy_all(
-    ctx: &Context,
-    clients: &Clients,
-    project: &Project,
-) -> Result<(Vec<Deployed>, Outputs)> {
-    let mut waiting: Vec<Part> = PARTS.into_iter().collect();
-    waiting.retain(|part| part.is_deployed_by_init());
-    let (mut done, mut outputs) = (BTreeMap::new(), Outputs::new());
-    while !waiting.is_empty() {
-        let (ready, later): (Vec<Part>, Vec<Part>) = waiting.into_iter().partition(|part| {
-            let spec = infra::initial_stack(project, *part, None);
-            spec.imports().all(|from| done.contains_key(&from))
-        });
-        let ready = ready.into_iter().map(async |part| {
-            let deployed = if part == Part::Registry {
-                registry(ctx, clients, project).await
-            } else {
-                deploy(ctx, clients, &infra::initial_stack(project, part, None)).await
-            };
-            (part, deployed)
-        });
-        // Each of them ends, even if another one fails: a stack in progress would be in the way of the
-        // next attempt.
-        for (part, deployed) in join_all(ready).await {
-            let (deployed, new) = deployed?;
-            done.insert(part, deployed);
-            outputs.extend(new);
-        }
-        waiting = later;
+/// The stacks that were deployed, and their outputs.
+#[derive(Debug, Default)]
+pub(super) struct Deployments {
+    done: BTreeMap<Part, Deployed>,
+    /// The outputs of all of them.
+    pub(super) outputs: Outputs,
+}
+
+impl Deployments {
+    /// The stacks in the order of the parts.
+    pub(super) fn into_stacks(self) -> Vec<Deployed> {
+        self.done.into_values().collect()
     }
-    Ok((done.into_values().collect(), outputs))
+
+    /// Deploys some of the stacks; those that import nothing from each other, at the same time.
+    pub(super) async fn deploy(
+        &mut self,
+        ctx: &Context,
+        clients: &Clients,
+        project: &Project,
+        parts: impl Iterator<Item = Part>,
+    ) -> Result<()> {
+        let mut waiting: Vec<Part> = parts.collect();
+        while !waiting.is_empty() {
+            let (ready, later): (Vec<Part>, Vec<Part>) = waiting.into_iter().partition(|part| {
+                let spec = infra::initial_stack(project, *part, None);
+                spec.imports().all(|from| self.done.contains_key(&from))
+            });
+            let ready = ready.into_iter().map(async |part| {
+                let deployed = if part == Part::Registry {
+                    registry(ctx, clients, project).await
+                } else {
+                    deploy(ctx, clients, &infra::initial_stack(project, part, None)).await
+                };
+                (part, deployed)
+            });
+            // Each of them ends, even if another one fails: a stack in progress would be in the way of the
+            // next attempt.
+            for (part, deployed) in join_all(ready).await {
+                let (deployed, new) = deployed?;
+                self.done.insert(part, deployed);
+                self.outputs.extend(new);
+            }
+            waiting = later;
+        }
+        Ok(())
+    }
 }
 
 async fn deploy(ctx: &Context, clients: &Clients, spec: &StackSpec) -> Result<(Deployed, Outputs)> {

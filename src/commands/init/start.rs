@@ -30,6 +30,7 @@ pub(super) async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, St
     let before = Repository::find(directory)?;
     let clients = ctx.aws().await?;
     let (account, region) = (clients.account().await?, clients.region());
+    infra::check_new_name(&name)?;
     infra::check_name(&name, account, region)?;
 
     let new = NewProject {

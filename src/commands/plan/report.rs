@@ -103,7 +103,12 @@ fn write_stack(f: &mut fmt::Formatter<'_>, stack: &StackPreview) -> fmt::Result 
         StackEffect::Unchanged => "no changes",
     };
     writeln!(f, "\n{}: {what}", stack.stack)?;
-    if stack.from_template {
+    if stack.deleted_first {
+        writeln!(
+            f,
+            "  (from the template: its deployment failed, and init deletes it first)"
+        )?;
+    } else if stack.from_template {
         writeln!(
             f,
             "  (from the template: it imports from stacks that do not exist yet)"

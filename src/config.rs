@@ -5,22 +5,24 @@
 //! command. docs/config.md lists every key and variable.
 
 use std::env;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::names::{DatasetName, ProjectName};
 use mlops_core::network::{CaBundle, is_loopback};
 use mlops_oci::registry::Credentials;
-use serde::{Deserialize, Serialize};
 
 use crate::output::Format;
+
+use origin::{Chooser, variable};
 
 mod environment;
 #[cfg(feature = "local")]
 mod local_host;
+mod origin;
 mod problem;
+mod project;
 mod sections;
 pub mod shell;
 mod suggestions;
@@ -29,7 +31,9 @@ pub use environment::{
     VARIABLES, analyzer_environment, ca_bundle, endpoint_overrides, installer_environment,
     no_proxy, server_environment,
 };
+pub use origin::{Origin, Origins};
 pub use problem::toml_problem;
+pub use project::{Project, ProjectFile};
 pub use sections::{
     ArchitectureSection, Branches, Builder, CodeProvider, CodeSource, DataSection, DeploySection,
     ImageSection, LocalSection, MonitorSection, NetworkAccess, PipelineSection, Runtime,
@@ -44,152 +48,6 @@ pub const FILE: &str = "mlops.toml";
 
 /// The account of every local cloud; AWS has no such account.
 pub const LOCAL_ACCOUNT: &str = "000000000000";
-
-/// The contents of `mlops.toml`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProjectFile {
-    /// The project's name: the prefix of all its resources.
-    pub name: ProjectName,
-    /// The account it belongs to; commands that change something refuse any other.
-    pub account: String,
-    /// The region it belongs to.
-    pub region: String,
-    /// What `mlops init` deploys.
-    #[serde(default)]
-    pub architecture: ArchitectureSection,
-    /// The roles of branches.
-    #[serde(default)]
-    pub branches: Branches,
-    /// The container image.
-    #[serde(default)]
-    pub image: ImageSection,
-    /// The training data.
-    #[serde(default)]
-    pub data: DataSection,
-    /// The ML pipeline.
-    #[serde(default)]
-    pub pipeline: PipelineSection,
-    /// The endpoint.
-    #[serde(default)]
-    pub deploy: DeploySection,
-    /// Production monitoring.
-    #[serde(default)]
-    pub monitor: MonitorSection,
-    /// Data validation.
-    #[serde(default)]
-    pub validate: ValidateSection,
-    /// The local cloud.
-    #[serde(default)]
-    pub local: LocalSection,
-}
-
-impl ProjectFile {
-    /// Checks what the types do not enforce: ranges, and paths that stay inside the project.
-    fn check(&self) -> Result<(), String> {
-        if self.deploy.capture_percent > 100 {
-            return Err("deploy.capture_percent is a share in percent, at most 100".to_owned());
-        }
-        if self.deploy.instance_count == 0 {
-            return Err("deploy.instance_count is at least 1".to_owned());
-        }
-        if let Some(layout) = self
-            .image
-            .base
-            .as_ref()
-            .and_then(|base| base.strip_prefix("oci:"))
-            && !is_inside(Path::new(layout))
-        {
-            return Err("image.base must be a path inside the project after `oci:`".to_owned());
-        }
-        let paths = [
-            ("image.directory", Some(&self.image.directory)),
-            ("pipeline.definition", Some(&self.pipeline.definition)),
-            ("deploy.sample", self.deploy.sample.as_ref()),
-            ("monitor.baseline", Some(&self.monitor.baseline)),
-        ];
-        for (key, path) in paths {
-            if path.is_some_and(|path| !is_inside(path)) {
-                return Err(format!("{key} must be a path inside the project"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns whether a path stays below the directory that it is relative to.
-fn is_inside(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-/// A project on disk.
-#[derive(Debug, Clone)]
-pub struct Project {
-    /// The directory of `mlops.toml`.
-    pub root: PathBuf,
-    /// Its contents.
-    pub file: ProjectFile,
-}
-
-impl Project {
-    /// Resolves a path of `mlops.toml`, which is relative to the project's directory.
-    pub fn path(&self, relative: &Path) -> PathBuf {
-        self.root.join(relative)
-    }
-
-    /// Returns the data set that `train` uses.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the rule of one name includes the other's"
-    )]
-    pub fn dataset(&self) -> DatasetName {
-        self.file.data.name.clone().unwrap_or_else(|| {
-            self.file
-                .name
-                .as_str()
-                .parse()
-                .expect("every project name is a data set name")
-        })
-    }
-
-    /// Reads a file of the project that `mlops.toml` names, at most `limit` bytes. A repository can
-    /// contain anything at that path; reading a FIFO or a device would never end.
-    ///
-    /// # Errors
-    /// The path is not a file, the file is larger, or it cannot be read.
-    pub fn read_file(&self, relative: &Path, limit: u64) -> Result<Vec<u8>> {
-        let path = self.path(relative);
-        let shown = path.display();
-        let found = std::fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
-        if !found.is_file() {
-            return Err(Failure::usage(format!("{shown} is not a file")));
-        }
-        if found.len() > limit {
-            return Err(Failure::usage(format!(
-                "{shown} has {} bytes; the limit is {limit}",
-                found.len()
-            )));
-        }
-        std::fs::read(&path).with_context(|| format!("cannot read {shown}"))
-    }
-
-    /// Reads `mlops.toml` in `root`.
-    fn read(root: &Path) -> Result<Self> {
-        let path = root.join(FILE);
-        let bytes =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let file = toml::from_slice(&bytes)
-            .map_err(|error| toml_problem(&bytes, &error))
-            .and_then(|file: ProjectFile| file.check().map(|()| file))
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
-            .hint("see docs/config.md for all keys")?;
-        Ok(Self {
-            root: root.to_owned(),
-            file,
-        })
-    }
-}
 
 /// When to use color (`--color`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -308,19 +166,25 @@ pub struct Config {
     pub search_path: Vec<PathBuf>,
     /// Files that may contain registry logins; the first match wins.
     pub registry_logins: Vec<PathBuf>,
+    /// The origin of each setting.
+    pub origins: Origins,
 }
 
 impl Config {
     /// Merges flags over the environment over the defaults.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the only reader of the environment"
-    )]
     pub fn load(args: &GlobalArgs) -> Result<Self> {
-        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let format = match (args.output, format_variable()) {
+        let mut choose = Chooser::default();
+        let format = match (
+            choose.flag("output", ("--output", args.output)),
+            format_variable(),
+        ) {
             (Some(format), _) => format,
-            (None, Ok(format)) => format.unwrap_or_default(),
+            (None, Ok(None)) => Format::default(),
+            (None, Ok(Some(format))) => {
+                let name = "MLOPS_OUTPUT";
+                choose.record("output", Origin::Environment { name });
+                format
+            }
             (None, Err(other)) => {
                 return Err(Failure::usage(format!(
                     "MLOPS_OUTPUT is `{other}`; it can be human or json"
@@ -335,18 +199,7 @@ impl Config {
             })
             .transpose()?;
         let directory = env::current_dir().context("the current directory no longer exists")?;
-        let local = match (args.local, variable("MLOPS_LOCAL")) {
-            (Some(local), _) => local,
-            (None, Some(value)) => value != "0",
-            // The project's own setting has the lowest precedence; any other setting is more
-            // explicit.
-            (None, None) => {
-                args.profile.is_none()
-                    && args.endpoint_url.is_none()
-                    && variable("AWS_ENDPOINT_URL").is_none()
-                    && suggestions::remembers_local(&directory)
-            }
-        };
+        let local = choose_local(args, &directory, &mut choose);
         let home = variable("HOME").map(PathBuf::from);
         let docker = variable("DOCKER_CONFIG")
             .map(PathBuf::from)
@@ -356,49 +209,47 @@ impl Config {
             .map(|directory| Path::new(&directory).join("containers/auth.json"));
         let registry_logins = variable("REGISTRY_AUTH_FILE").map(PathBuf::from);
         let registry_logins = registry_logins.into_iter().chain(docker).chain(podman);
-        let cache = variable("MLOPS_CACHE_DIR")
-            .map(PathBuf::from)
-            .or_else(|| variable("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("mlops")))
+        let cache = choose
+            .path("cache", "MLOPS_CACHE_DIR")
+            .or_else(|| Some(choose.path("cache", "XDG_CACHE_HOME")?.join("mlops")))
             .or_else(|| home.map(|home| home.join(".cache/mlops")))
             .unwrap_or_else(|| directory.join(".mlops/cache"));
+        let profile = ("--profile", args.profile.as_ref());
+        let region = ("--region", args.region.as_ref());
+        let endpoint = ("--endpoint-url", args.endpoint_url.as_ref());
         Ok(Self {
             local,
             local_flag: args.local,
-            profile: args.profile.clone().or_else(|| variable("AWS_PROFILE")),
-            region: args
-                .region
-                .clone()
-                .or_else(|| variable("AWS_REGION"))
-                .or_else(|| variable("AWS_DEFAULT_REGION")),
-            endpoint_url: args
-                .endpoint_url
-                .clone()
-                .or_else(|| variable("AWS_ENDPOINT_URL")),
+            profile: choose.text("profile", profile, &["AWS_PROFILE"]),
+            region: choose.text("region", region, &["AWS_REGION", "AWS_DEFAULT_REGION"]),
+            endpoint_url: choose.text("endpoint_url", endpoint, &["AWS_ENDPOINT_URL"]),
             format,
             quiet: args.quiet,
             verbose: args.verbose,
             yes: args.yes,
-            color: match args.color {
-                Color::Auto if variable("NO_COLOR").is_some() => Color::Never,
-                color => color,
-            },
-            poll_interval: args.poll_interval.unwrap_or(if local {
-                Duration::from_millis(200)
-            } else {
-                Duration::from_secs(5)
-            }),
-            timeout: args.timeout.unwrap_or(Duration::from_hours(6)),
+            color: choose_color(args.color, &mut choose),
+            poll_interval: choose
+                .flag("poll_interval", ("--poll-interval", args.poll_interval))
+                .unwrap_or(if local {
+                    Duration::from_millis(200)
+                } else {
+                    Duration::from_secs(5)
+                }),
+            timeout: choose
+                .flag("timeout", ("--timeout", args.timeout))
+                .unwrap_or(Duration::from_hours(6)),
             directory,
             cache,
             now,
-            python: variable("MLOPS_PYTHON").map(PathBuf::from),
+            python: choose.path("python", "MLOPS_PYTHON"),
             spark_local_ip: variable("SPARK_LOCAL_IP").is_some(),
-            spark_home: variable("SPARK_HOME").map(PathBuf::from),
-            java_home: variable("JAVA_HOME").map(PathBuf::from),
+            spark_home: choose.path("spark_home", "SPARK_HOME"),
+            java_home: choose.path("java_home", "JAVA_HOME"),
             search_path: env::var_os("PATH")
                 .map(|path| env::split_paths(&path).collect())
                 .unwrap_or_default(),
             registry_logins: registry_logins.collect(),
+            origins: choose.into_origins(),
         })
     }
 
@@ -460,6 +311,51 @@ impl Config {
             .find(|dir| dir.join(FILE).is_file())
             .unwrap_or(&self.directory)
             .join(".mlops/local")
+    }
+}
+
+/// Returns whether to use the local cloud. The project's own setting has the lowest precedence; any
+/// other setting is more explicit.
+fn choose_local(args: &GlobalArgs, directory: &Path, choose: &mut Chooser) -> bool {
+    const NAME: &str = "local";
+
+    if let Some(local) = choose.flag(NAME, ("--local", args.local)) {
+        return local;
+    }
+    if let Some(value) = choose.text(NAME, ("", None), &["MLOPS_LOCAL"]) {
+        return value != "0";
+    }
+    let Some(line) = suggestions::line_of_local(directory) else {
+        return false;
+    };
+    let overriding = [
+        ("--profile", args.profile.is_some()),
+        ("--endpoint-url", args.endpoint_url.is_some()),
+    ];
+    let origin = if let Some((name, _)) = overriding.into_iter().find(|(_, given)| *given) {
+        Origin::Flag { name }
+    } else if variable("AWS_ENDPOINT_URL").is_some() {
+        let name = "AWS_ENDPOINT_URL";
+        Origin::Environment { name }
+    } else {
+        choose.record(NAME, Origin::File { line });
+        return true;
+    };
+    choose.record(NAME, origin);
+    false
+}
+
+/// `NO_COLOR` changes the default only.
+fn choose_color(flag: Color, choose: &mut Chooser) -> Color {
+    const NAME: &str = "color";
+
+    if flag != Color::Auto {
+        choose.record(NAME, Origin::Flag { name: "--color" });
+        return flag;
+    }
+    match choose.text(NAME, ("", None), &["NO_COLOR"]) {
+        Some(_) => Color::Never,
+        None => Color::Auto,
     }
 }
 
@@ -528,73 +424,4 @@ pub fn secret_directory() -> Option<PathBuf> {
 )]
 pub fn lambda_runtime_api() -> Option<String> {
     env::var("AWS_LAMBDA_RUNTIME_API").ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<ProjectFile, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    const MINIMAL: &str =
-        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
-
-    #[test]
-    fn a_minimal_project_has_defaults() {
-        let file = parse(MINIMAL).unwrap();
-        assert_eq!(file.branches.develop.as_str(), "develop");
-        assert_eq!(file.pipeline.definition, Path::new("pipeline.json"));
-        assert_eq!(file.deploy.capture_percent, 100);
-    }
-
-    #[test]
-    fn values_out_of_range_are_refused() {
-        for bad in [
-            "[deploy]\ncapture_percent = 101\n",
-            "[deploy]\ninstance_count = 0\n",
-            "[image]\ndirectory = \"/etc\"\n",
-            "[monitor]\nbaseline = \"../elsewhere\"\n",
-            "[image]\nbase = \"oci:../elsewhere\"\n",
-        ] {
-            let file = parse(&format!("{MINIMAL}{bad}")).unwrap();
-            assert!(file.check().is_err(), "{bad}");
-        }
-        assert!(parse(MINIMAL).unwrap().check().is_ok());
-    }
-
-    #[test]
-    fn unknown_keys_are_named() {
-        let error = parse(&format!("{MINIMAL}[deploy]\ninstance_typ = \"x\"\n")).unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("instance_typ") && text.contains("instance_type"),
-            "{text}"
-        );
-    }
-
-    /// Issue 8, 5.2.
-    #[test]
-    fn local_is_a_switch_or_a_table() {
-        let local = |text: &str| parse(&format!("{MINIMAL}{text}")).map(|file| file.local.enabled);
-        assert!(!local("").unwrap());
-        assert!(local("local = true\n").unwrap());
-        assert!(!local("local = false\n").unwrap());
-        assert!(local("[local]\nenabled = true\nruntime = \"host\"\n").unwrap());
-        assert!(!local("[local]\nruntime = \"host\"\n").unwrap());
-        assert!(local("local = \"yes\"\n").is_err());
-        let error = local("[local]\nruntim = \"host\"\n").unwrap_err();
-        assert!(error.to_string().contains("runtime"), "{error}");
-
-        // The output of `mlops config show` can be parsed again.
-        let shown = toml::to_string(&parse(&format!("{MINIMAL}local = true\n")).unwrap()).unwrap();
-        assert!(toml::from_str::<ProjectFile>(&shown).unwrap().local.enabled);
-    }
-
-    #[test]
-    fn profile_and_endpoint_never_come_from_the_project() {
-        assert!(parse(&format!("{MINIMAL}profile = \"x\"\n")).is_err());
-        assert!(parse(&format!("{MINIMAL}endpoint_url = \"http://x\"\n")).is_err());
-    }
 }

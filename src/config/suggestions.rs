@@ -4,6 +4,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use super::origin::lines;
 use super::{Config, FILE, shell};
 
 impl Config {
@@ -54,19 +55,26 @@ impl Config {
     }
 }
 
-/// Returns whether the project around `directory` sets `local = true`. A file that cannot be read
-/// is reported by the command that needs the project.
-pub(super) fn remembers_local(directory: &Path) -> bool {
+/// Returns whether the project around `directory` sets `local = true`.
+fn remembers_local(directory: &Path) -> bool {
+    line_of_local(directory).is_some()
+}
+
+/// Returns the line at which the project around `directory` sets `local = true`. A file that cannot
+/// be read is reported by the command that needs the project.
+pub(super) fn line_of_local(directory: &Path) -> Option<usize> {
     let file = directory.ancestors().map(|dir| dir.join(FILE));
-    let table = file
+    let text = file
         .filter(|file| file.is_file())
         .find_map(|file| std::fs::read(file).ok())
-        .and_then(|bytes| toml::from_slice::<toml::Table>(&bytes).ok());
-    match table.as_ref().and_then(|table| table.get("local")) {
+        .and_then(|bytes| String::from_utf8(bytes).ok())?;
+    let table = toml::from_str::<toml::Table>(&text).ok()?;
+    let is_set = match table.get("local") {
         Some(toml::Value::Boolean(enabled)) => *enabled,
         Some(toml::Value::Table(section)) => {
             section.get("enabled").and_then(toml::Value::as_bool) == Some(true)
         }
         _ => false,
-    }
+    };
+    is_set.then(|| lines(&text).remove("local.enabled").unwrap_or(1))
 }

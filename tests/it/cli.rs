@@ -72,6 +72,90 @@ fn flags_come_before_the_environment_and_the_project() {
 }
 
 #[test]
+fn each_value_of_the_configuration_has_its_origin() {
+    let mut sandbox = Sandbox::new();
+    sandbox.write(
+        "mlops.toml",
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"eu-west-1\"\nlocal = true\n\n\
+         [deploy]\n# two, for the evening\ninstance_count = 2\n",
+    );
+    sandbox.set("AWS_PROFILE", "team").set("NO_COLOR", "1");
+    sandbox.set("MLOPS_CACHE_DIR", "/cache");
+    let show = ["config", "show", "--region", "eu-west-3"];
+    sandbox.mlops(show).success().stderr("").stdout(str![[r#"
+[DIR]/mlops.toml
+
+SETTING                 VALUE          ORIGIN
+name                    flights        mlops.toml:1
+account                 000000000000   mlops.toml:2
+region                  eu-west-1      mlops.toml:3
+architecture.network    nat            default
+architecture.source     codecommit     default
+architecture.provider   github         default
+branches.develop        develop        default
+branches.production     main           default
+image.directory         image          default
+image.builder           auto           default
+image.base              -              default
+image.python            -              default
+image.platform          linux/amd64    default
+data.name               -              default
+pipeline.definition     pipeline.json  default
+deploy.instance_type    ml.m5.large    default
+deploy.instance_count   2              mlops.toml:8
+deploy.capture_percent  100            default
+deploy.sample           -              default
+monitor.baseline        baseline       default
+validate.instance_type  ml.m5.large    default
+validate.rules          -              default
+local.enabled           true           mlops.toml:4
+local.runtime           host           default
+local in use            true           mlops.toml:4
+profile                 team           AWS_PROFILE
+region in use           eu-west-3      --region
+endpoint_url            -              default
+cache                   /cache         MLOPS_CACHE_DIR
+ca_bundle               -              default
+python                  -              default
+spark_home              -              default
+java_home               -              default
+output                  human          default
+color                   never          NO_COLOR
+poll_interval           0.2 s          default
+timeout                 21600 s        default
+
+"#]]);
+
+    let json = ["config", "show", "--output", "json", "--timeout", "60"];
+    let shown = sandbox.mlops(json).success().json();
+    let origin = |path: &str| shown["origins"][path].clone();
+    let file = |line: u32| serde_json::json!({"source": "file", "line": line});
+    assert_eq!(origin("project.deploy.instance_count"), file(8));
+    assert_eq!(origin("region"), file(3));
+    assert_eq!(origin("local"), file(4));
+    let default = serde_json::json!({"source": "default"});
+    assert_eq!(origin("project.image.base"), default);
+    assert_eq!(
+        origin("profile"),
+        serde_json::json!({"source": "environment", "name": "AWS_PROFILE"})
+    );
+    assert_eq!(
+        origin("timeout"),
+        serde_json::json!({"source": "flag", "name": "--timeout"})
+    );
+    // Members of earlier versions.
+    assert_eq!(shown["project"]["deploy"]["instance_count"], 2);
+    assert_eq!(shown["cache"], "/cache");
+    assert_eq!(shown["endpoint_url"], serde_json::Value::Null);
+
+    // What overrides `local = true` is named.
+    let overridden = sandbox.mlops(["config", "show", "-ojson", "--profile", "other"]);
+    let overridden = overridden.success().json();
+    assert_eq!(overridden["local"], false);
+    assert_eq!(overridden["origins"]["local"]["name"], "--profile");
+}
+
+#[test]
 fn the_wrong_account_or_region_changes_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.csv", "a\n1\n");

@@ -1,0 +1,246 @@
+//! The project: the contents of `mlops.toml`, and the files that it names.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use mlops_core::error::{Failure, Hint};
+use mlops_core::names::{DatasetName, ProjectName};
+use serde::{Deserialize, Serialize};
+
+use super::FILE;
+use super::origin::{Origin, lines};
+use super::problem::toml_problem;
+use super::sections::{
+    ArchitectureSection, Branches, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
+    PipelineSection, ValidateSection,
+};
+
+/// The contents of `mlops.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectFile {
+    /// The project's name: the prefix of all its resources.
+    pub name: ProjectName,
+    /// The account it belongs to; commands that change something refuse any other.
+    pub account: String,
+    /// The region it belongs to.
+    pub region: String,
+    /// What `mlops init` deploys.
+    #[serde(default)]
+    pub architecture: ArchitectureSection,
+    /// The roles of branches.
+    #[serde(default)]
+    pub branches: Branches,
+    /// The container image.
+    #[serde(default)]
+    pub image: ImageSection,
+    /// The training data.
+    #[serde(default)]
+    pub data: DataSection,
+    /// The ML pipeline.
+    #[serde(default)]
+    pub pipeline: PipelineSection,
+    /// The endpoint.
+    #[serde(default)]
+    pub deploy: DeploySection,
+    /// Production monitoring.
+    #[serde(default)]
+    pub monitor: MonitorSection,
+    /// Data validation.
+    #[serde(default)]
+    pub validate: ValidateSection,
+    /// The local cloud.
+    #[serde(default)]
+    pub local: LocalSection,
+}
+
+impl ProjectFile {
+    /// Checks what the types do not enforce: ranges, and paths that stay inside the project.
+    fn check(&self) -> Result<(), String> {
+        if self.deploy.capture_percent > 100 {
+            return Err("deploy.capture_percent is a share in percent, at most 100".to_owned());
+        }
+        if self.deploy.instance_count == 0 {
+            return Err("deploy.instance_count is at least 1".to_owned());
+        }
+        if let Some(layout) = self
+            .image
+            .base
+            .as_ref()
+            .and_then(|base| base.strip_prefix("oci:"))
+            && !is_inside(Path::new(layout))
+        {
+            return Err("image.base must be a path inside the project after `oci:`".to_owned());
+        }
+        let paths = [
+            ("image.directory", Some(&self.image.directory)),
+            ("pipeline.definition", Some(&self.pipeline.definition)),
+            ("deploy.sample", self.deploy.sample.as_ref()),
+            ("monitor.baseline", Some(&self.monitor.baseline)),
+        ];
+        for (key, path) in paths {
+            if path.is_some_and(|path| !is_inside(path)) {
+                return Err(format!("{key} must be a path inside the project"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a path stays below the directory that it is relative to.
+fn is_inside(path: &Path) -> bool {
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// A project on disk.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The directory of `mlops.toml`.
+    pub root: PathBuf,
+    /// Its contents.
+    pub file: ProjectFile,
+}
+
+impl Project {
+    /// Resolves a path of `mlops.toml`, which is relative to the project's directory.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Returns the data set that `train` uses.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the rule of one name includes the other's"
+    )]
+    pub fn dataset(&self) -> DatasetName {
+        self.file.data.name.clone().unwrap_or_else(|| {
+            self.file
+                .name
+                .as_str()
+                .parse()
+                .expect("every project name is a data set name")
+        })
+    }
+
+    /// Reads a file of the project that `mlops.toml` names, at most `limit` bytes. A repository can
+    /// contain anything at that path; reading a FIFO or a device would never end.
+    ///
+    /// # Errors
+    /// The path is not a file, the file is larger, or it cannot be read.
+    pub fn read_file(&self, relative: &Path, limit: u64) -> Result<Vec<u8>> {
+        let path = self.path(relative);
+        let shown = path.display();
+        let found = std::fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
+        if !found.is_file() {
+            return Err(Failure::usage(format!("{shown} is not a file")));
+        }
+        if found.len() > limit {
+            return Err(Failure::usage(format!(
+                "{shown} has {} bytes; the limit is {limit}",
+                found.len()
+            )));
+        }
+        std::fs::read(&path).with_context(|| format!("cannot read {shown}"))
+    }
+
+    /// Returns the origin of each value of `mlops.toml`, by its path (`deploy.instance_type`).
+    ///
+    /// # Errors
+    /// The file was removed in the meantime.
+    pub fn origins(&self) -> Result<BTreeMap<String, Origin>> {
+        let path = self.path(Path::new(FILE));
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let found = lines(&text).into_iter();
+        Ok(found
+            .map(|(path, line)| (path, Origin::File { line }))
+            .collect())
+    }
+
+    /// Reads `mlops.toml` in `root`.
+    pub(super) fn read(root: &Path) -> Result<Self> {
+        let path = root.join(FILE);
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = toml::from_slice(&bytes)
+            .map_err(|error| toml_problem(&bytes, &error))
+            .and_then(|file: ProjectFile| file.check().map(|()| file))
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+            .hint("see docs/config.md for all keys")?;
+        Ok(Self {
+            root: root.to_owned(),
+            file,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ProjectFile, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    const MINIMAL: &str =
+        "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
+
+    #[test]
+    fn a_minimal_project_has_defaults() {
+        let file = parse(MINIMAL).unwrap();
+        assert_eq!(file.branches.develop.as_str(), "develop");
+        assert_eq!(file.pipeline.definition, Path::new("pipeline.json"));
+        assert_eq!(file.deploy.capture_percent, 100);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for bad in [
+            "[deploy]\ncapture_percent = 101\n",
+            "[deploy]\ninstance_count = 0\n",
+            "[image]\ndirectory = \"/etc\"\n",
+            "[monitor]\nbaseline = \"../elsewhere\"\n",
+            "[image]\nbase = \"oci:../elsewhere\"\n",
+        ] {
+            let file = parse(&format!("{MINIMAL}{bad}")).unwrap();
+            assert!(file.check().is_err(), "{bad}");
+        }
+        assert!(parse(MINIMAL).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let error = parse(&format!("{MINIMAL}[deploy]\ninstance_typ = \"x\"\n")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("instance_typ") && text.contains("instance_type"),
+            "{text}"
+        );
+    }
+
+    /// Issue 8, 5.2.
+    #[test]
+    fn local_is_a_switch_or_a_table() {
+        let local = |text: &str| parse(&format!("{MINIMAL}{text}")).map(|file| file.local.enabled);
+        assert!(!local("").unwrap());
+        assert!(local("local = true\n").unwrap());
+        assert!(!local("local = false\n").unwrap());
+        assert!(local("[local]\nenabled = true\nruntime = \"host\"\n").unwrap());
+        assert!(!local("[local]\nruntime = \"host\"\n").unwrap());
+        assert!(local("local = \"yes\"\n").is_err());
+        let error = local("[local]\nruntim = \"host\"\n").unwrap_err();
+        assert!(error.to_string().contains("runtime"), "{error}");
+
+        // The output of `mlops config show` can be parsed again.
+        let shown = toml::to_string(&parse(&format!("{MINIMAL}local = true\n")).unwrap()).unwrap();
+        assert!(toml::from_str::<ProjectFile>(&shown).unwrap().local.enabled);
+    }
+
+    #[test]
+    fn profile_and_endpoint_never_come_from_the_project() {
+        assert!(parse(&format!("{MINIMAL}profile = \"x\"\n")).is_err());
+        assert!(parse(&format!("{MINIMAL}endpoint_url = \"http://x\"\n")).is_err());
+    }
+}

@@ -12,8 +12,8 @@ use super::FILE;
 use super::origin::{Origin, lines};
 use super::problem::toml_problem;
 use super::sections::{
-    ArchitectureSection, Branches, DataSection, DeploySection, ImageSection, LocalSection, MonitorSection,
-    PipelineSection, ValidateSection,
+    ArchitectureSection, Branches, DataSection, DeploySection, ImageSection, LocalSection,
+    MonitorSection, PipelineSection, ValidateSection,
 };
 
 /// The contents of `mlops.toml`.

@@ -47,6 +47,7 @@ mod limits;
 mod log;
 mod logs;
 mod policy;
+mod recorded;
 mod requests;
 mod runtime;
 mod s3;

@@ -29,7 +29,7 @@ use super::limits::{MAX_FORM, MAX_JSON};
 use super::services::SERVICES;
 use super::wire::Dialect;
 use super::wire::body::BodyError;
-use super::{clock, garbage, health, wire};
+use super::{clock, garbage, health, recorded, wire};
 use crate::log;
 
 pub(super) mod connection;
@@ -286,6 +286,11 @@ async fn route(
     if parts.uri.path() == health::STATUS {
         return Ok(status(app).await);
     }
+    if parts.uri.path() == recorded::PATH {
+        return Ok(Response::new(Body::from(
+            recorded::as_json(cloud).to_string(),
+        )));
+    }
     let mut routes = cloud.services().iter().flat_map(|service| service.routes);
     if let Some(route) = routes.find(|route| (route.matches)(parts, signing.is_some())) {
         return Ok((route.handle)(cloud, into_request(parts, body)).await);
@@ -420,6 +425,7 @@ async fn json(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<serde_json
             )
         })?;
     let (service, operation) = cloud.services().of_target(target)?;
+    recorded::record_call(cloud, service, operation);
     cloud
         .request(service, operation, wire::json::decode(body)?)
         .await
@@ -432,6 +438,7 @@ async fn query(
     id: &str,
 ) -> ApiResult<Response<Body>> {
     let (operation, input) = wire::query::decode(form)?;
+    recorded::record_call(cloud, service, &operation);
     let result = cloud.request(service, &operation, input).await;
     Ok(wire::query::encode(service, &operation, id, result))
 }

@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 use super::{find, permissions, programs, touch};
 use crate::api::{ApiError, ApiResult};
 use crate::children::{Ender, Guarded};
-use crate::{Cloud, admission};
+use crate::{Cloud, admission, recorded};
 
 /// Serves one request of git's smart HTTP protocol.
 pub(crate) async fn handle(cloud: &Cloud, request: Request<Body>) -> Response<Body> {
@@ -52,6 +52,14 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
     // Before reading any record: unauthorized clients must not learn which repositories exist.
     let caller = admission::check_git(cloud, parts, path.trim_end_matches(service))?;
     let body = permissions::check(cloud, &caller, parts, (name, service), body).await?;
+    if parts.method == Method::POST {
+        let action = if service == "git-receive-pack" {
+            "GitPush"
+        } else {
+            "GitPull"
+        };
+        recorded::record_for(cloud, &caller, "codecommit", action);
+    }
     let (record, repository) = find(cloud, name).map_err(|error| error.status(404))?;
     if service == "info/refs" {
         repository.settle().await?;

@@ -20,7 +20,7 @@ use super::refusal::{Refusal, Registered, header, send, sha256};
 use super::{auth, blobs, find, uploads};
 use crate::api::ApiError;
 use crate::wire::body;
-use crate::{Cloud, authorization};
+use crate::{Cloud, authorization, recorded};
 
 /// The largest manifest, as in ECR.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -111,7 +111,9 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
     }
     let (name, target) = target(&path[1..])
         .ok_or_else(|| Refusal::new(404, "NAME_UNKNOWN", "no resource at this path"))?;
-    permit(cloud, name, operation(&parts.method, &target))?;
+    let operation = operation(&parts.method, &target);
+    recorded::record(cloud, "ecr", operation);
+    permit(cloud, name, operation)?;
     find(cloud, None, name)?;
     match (&parts.method, target) {
         (&Method::GET, Target::Tags) => tags(cloud, name, parts),

@@ -12,7 +12,7 @@ use super::invoke::MAX_PAYLOAD;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::{BodyLimit, Rest};
 use crate::wire::json::drop_nulls;
-use crate::{Cloud, limits};
+use crate::{Cloud, limits, recorded};
 
 /// Maximum size of a request with a zip: 50 MB in base64 (Lambda's own number).
 const MAX_REQUEST: usize = 70_167_211;
@@ -74,6 +74,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
                 input.entry(name).or_insert(value);
             }
         }
+        recorded::record_call(cloud, &super::SERVICE, operation);
         cloud
             .request(&super::SERVICE, operation, Value::Object(input))
             .await

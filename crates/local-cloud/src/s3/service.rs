@@ -38,6 +38,7 @@ macro_rules! service {
             ) -> S3Result<S3Response<$output>> {
                 injection::request(self.cloud.directory(), &super::SERVICE, $name)?;
                 permissions::check(&self.cloud, $name, &request)?;
+                crate::recorded::record(&self.cloud, "s3", $name);
                 $handler(&self.cloud, request).await
             })*
         }

@@ -10,11 +10,16 @@ use tokio::sync::OnceCell;
 
 use crate::config::{LOCAL_ACCOUNT, Project};
 
+pub mod access;
 pub mod analyzer;
+pub mod availability;
+pub mod billed;
 pub mod branch_image;
 pub mod capture;
 pub mod cloudformation;
 pub mod datasets;
+pub mod drift;
+mod ec2;
 pub mod ecr;
 pub mod error;
 pub mod function_code;
@@ -26,10 +31,12 @@ pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
 mod payload;
+pub mod quotas;
 pub mod release;
 pub mod removal;
 pub mod s3;
 pub mod sagemaker;
+mod signed;
 pub mod state;
 
 pub use error::{AwsResultExt, ErrorKind, Expected, Missing};

@@ -44,6 +44,7 @@ enum Command {
     Promote(commands::promote::PromoteArgs),
     Lineage(commands::lineage::LineageArgs),
     Status(commands::status::StatusArgs),
+    Doctor(commands::doctor::DoctorArgs),
     #[command(subcommand)]
     Data(commands::data::DataCommand),
     #[command(subcommand)]
@@ -141,6 +142,9 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Status(args) => ctx
             .output
             .report(&Box::pin(commands::status::run(&ctx, args)).await?),
+        Command::Doctor(args) => ctx
+            .output
+            .report(&Box::pin(commands::doctor::run(&ctx, args)).await?),
         Command::Data(command) => ctx
             .output
             .report(&commands::data::run(&ctx, command).await?),

@@ -7,6 +7,7 @@ pub mod data;
 #[cfg(feature = "local")]
 pub mod demo;
 pub mod destroy;
+pub mod doctor;
 pub mod image;
 pub mod init;
 pub mod lineage;

@@ -1,6 +1,5 @@
 //! The context of a command.
 
-#[cfg(feature = "local")]
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -119,6 +118,25 @@ impl Context {
     pub async fn connect_local(&self, state: &Path) -> Result<mlops_local_cloud::Connection> {
         let say = |line| self.progress.detail(line);
         mlops_local_cloud::connect(&LOCAL_HOST, state, &say).await
+    }
+
+    /// Returns the address and the problems of the local cloud of a state directory, if it runs.
+    #[cfg(feature = "local")]
+    pub async fn local_problems(&self, state: &Path) -> Result<Option<(String, Vec<String>)>> {
+        let status = mlops_local_cloud::status(&LOCAL_HOST, state).await?;
+        let problems = status.degraded.into_iter();
+        let problems = problems.map(|problem| format!("{}: {}", problem.what, problem.why));
+        Ok(status.endpoint.map(|at| (at, problems.collect())))
+    }
+
+    /// Returns the address and the problems of the local cloud of a state directory, if it runs.
+    #[cfg(not(feature = "local"))]
+    #[expect(
+        clippy::unused_async,
+        reason = "the same signature as with the feature"
+    )]
+    pub async fn local_problems(&self, _state: &Path) -> Result<Option<(String, Vec<String>)>> {
+        Ok(None)
     }
 
     #[cfg(feature = "local")]

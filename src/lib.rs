@@ -16,6 +16,7 @@ pub mod infra;
 pub mod lambda_runtime;
 pub mod monitoring;
 pub mod output;
+pub mod permissions;
 pub mod pin;
 pub mod progress;
 pub(crate) mod project_image;

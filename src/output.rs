@@ -1,7 +1,7 @@
 //! The only writer of stdout: one report, two formats.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use mlops_core::error::Exit;
 use serde::Serialize;
@@ -76,6 +76,22 @@ impl Output {
         };
         finished(written.and_then(|()| out.flush()))?;
         Ok(report.exit())
+    }
+
+    /// Returns whether stdout is a terminal.
+    pub fn is_terminal(self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Draws a text over the last one on a terminal; over everything if it is the first. Returns
+    /// false if stdout was closed.
+    pub fn screen(self, text: &str, first: bool) -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        let start = if first { "\x1b[2J\x1b[H" } else { "\x1b[H" };
+        // Each line is cleared after its text, so that nothing flickers.
+        let lines = text.replace('\n', "\x1b[K\n");
+        let written = write!(out, "{start}{lines}\x1b[J");
+        finished(written.and_then(|()| out.flush()))
     }
 
     /// Prints one line of a result that arrives line by line; in JSON, one object. Returns false if

@@ -261,7 +261,7 @@ fn transport<E, R>(error: &SdkError<E, R>, cause: &str) -> (Exit, &'static str) 
 }
 
 /// Returns the innermost causes of an error that never reached the service.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -18,7 +18,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("destroy", &["mlops destroy --delete-data --yes"]),
     ("promote", &["mlops promote 3 --local --yes"]),
     ("lineage", &["mlops lineage --output json"]),
-    ("status", &["mlops status --output json"]),
+    (
+        "doctor",
+        &["mlops doctor --drift", "mlops doctor --output json"],
+    ),
+    (
+        "status",
+        &["mlops status --watch", "mlops status --output json"],
+    ),
     ("data push", &["mlops data push data/train --local"]),
     (
         "data versions",

@@ -11,7 +11,9 @@ use super::examples;
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     (
         "Start",
-        &["demo", "init", "plan", "status", "config", "destroy"],
+        &[
+            "demo", "init", "plan", "status", "doctor", "config", "destroy",
+        ],
     ),
     ("Data and images", &["data", "validate", "image"]),
     ("Training", &["train", "runs", "models"]),
@@ -154,6 +156,21 @@ mod tests {
                 found.push((path, child.clone()));
             }
         }
+    }
+
+    #[test]
+    fn the_permissions_of_every_command_are_known() {
+        let mut found = Vec::new();
+        leaves(&super::super::command(), "", &mut found);
+        let mut commands: Vec<&str> = found.iter().map(|(path, _)| path.trim()).collect();
+        commands.sort_unstable();
+        let listed = crate::permissions::commands();
+        let mut listed: Vec<&str> = listed
+            .keys()
+            .map(|name| name.split(" --").next().unwrap_or_default())
+            .collect();
+        listed.dedup();
+        assert_eq!(listed, commands, "src/permissions/commands.txt");
     }
 
     #[test]

@@ -7,38 +7,64 @@ use jiff::Timestamp;
 use mlops_oci::analyzer;
 use mlops_validation::{Violations, files};
 
+use crate::aws::billed::{self, Notebook};
 use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
+use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, PARTS};
 
+mod facts;
 mod report;
 mod screen;
+mod watch;
 
-pub use report::{Data, Monitoring, NewestImage, Run, Stack, StatusReport};
+pub use report::{Data, Monitoring, NewestImage, Run, Stack, Status, StatusReport, Waiting};
 
 /// Show the project on one screen
 ///
-/// Shows stacks, newest image, data version, last run, model versions, the endpoint and the last
-/// monitoring result, and suggests the next command. Everything is read from AWS.
+/// Shows stacks, notebook, newest image, data version, last runs, model versions, the endpoint and
+/// the last monitoring result, what waits for an approval, what is billed by the hour, and suggests
+/// the next command. Everything is read from AWS.
 ///
 /// Example: mlops status
 #[derive(Debug, clap::Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Show it again and again until Ctrl-C; without a terminal, print a line for each change
+    #[arg(long)]
+    watch: bool,
+}
+
+/// The number of runs to show.
+const RUNS: usize = 3;
 
 /// Runs the command.
-pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
+pub async fn run(ctx: &Context, args: &StatusArgs) -> Result<Status> {
     let project = ctx.project()?;
+    if args.watch {
+        watch::run(ctx, &project).await?;
+        return Ok(Status::Watched);
+    }
+    Ok(Status::Shown(Box::new(look(ctx, &project).await?)))
+}
+
+/// Looks at the project.
+async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
     let name = project.file.name.as_str();
-    let clients = ctx.aws_of(&project).await?;
+    let clients = ctx.aws_of(project).await?;
     let mut stacks = Vec::new();
     let mut outputs = BTreeMap::new();
+    let (mut vpc, mut notebook) = (None, None);
     let found = PARTS.map(async |part| {
         let name = part.stack(&project.file.name);
         anyhow::Ok((part, cloudformation::stack(clients, &name).await?))
     });
     for (part, stack) in futures::future::try_join_all(found).await? {
+        if let Some(stack) = &stack {
+            vpc = vpc.or_else(|| stack.outputs.get("VpcId").cloned());
+            notebook = notebook.or_else(|| stack.outputs.get("NotebookName").cloned());
+        }
         stacks.push(Stack {
             part,
             status: stack.as_ref().map(|stack| stack.status.as_str().to_owned()),
@@ -52,10 +78,10 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
     let mut report = StatusReport::new(name, clients.account().await?, clients.region(), stacks);
     if let Some(platform) = platform {
         let dataset = project.dataset();
-        let (images, data, run, models, endpoint, monitor) = futures::try_join!(
+        let (images, data, runs, models, endpoint, monitor) = futures::try_join!(
             ecr::list(clients, &platform.image_repository),
             datasets::latest(&clients.s3, &platform.data_bucket, &dataset),
-            last_run(clients, name, ctx.now()),
+            last_runs(clients, name, ctx.now()),
             models::all(clients, &platform.model_package_group),
             hosting::endpoint(clients, name),
             monitoring(clients, &platform.artifact_bucket, name),
@@ -71,7 +97,8 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
             dataset: dataset.to_string(),
             version: data.map(|version| version.id),
         });
-        report.run = run;
+        report.run = runs.first().cloned();
+        report.runs = runs;
         report.live = endpoint
             .as_ref()
             .and_then(|endpoint| endpoint.live(&models))
@@ -80,19 +107,42 @@ pub async fn run(ctx: &Context, _args: &StatusArgs) -> Result<StatusReport> {
         report.endpoint = endpoint;
         report.monitor = monitor;
     }
+    let (notebook, endpoint, network) = futures::try_join!(
+        async {
+            match &notebook {
+                Some(notebook) => billed::notebook(clients, notebook).await,
+                None => Ok(None),
+            }
+        },
+        billed::endpoint(clients, name),
+        async {
+            match &vpc {
+                Some(vpc) => billed::network(clients, vpc).await,
+                None => Ok(Vec::new()),
+            }
+        }
+    )?;
+    report.billed = endpoint;
+    report
+        .billed
+        .extend(notebook.as_ref().and_then(Notebook::billed));
+    report.billed.extend(network);
+    report.notebook = notebook;
+    report.waiting = report.approvals(|version| ctx.command(&format!("promote {version}")));
     report.next = ctx.command(&report.next_step());
     Ok(report)
 }
 
-/// Returns the newest run; if a gate refused its model, with the reason.
-async fn last_run(clients: &Clients, pipeline: &str, now: Timestamp) -> Result<Option<Run>> {
-    let newest = runs::list(clients, pipeline, 1).await?;
-    let newest = runs::complete(clients, newest, now).await?;
-    Ok(newest.into_iter().next().map(|run| Run {
+/// Returns the newest runs, newest first; if a gate refused a run's model, with the reason.
+async fn last_runs(clients: &Clients, pipeline: &str, now: Timestamp) -> Result<Vec<Run>> {
+    let newest = runs::list(clients, pipeline, RUNS).await?;
+    let newest = runs::complete(clients, newest, now).await?.into_iter();
+    let runs = newest.map(|run| Run {
         id: run.run,
         status: run.status,
         gate: run.gate,
-    }))
+    });
+    Ok(runs.collect())
 }
 
 /// The newest complete monitoring result.

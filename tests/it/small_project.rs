@@ -96,6 +96,12 @@ pub(crate) fn project(sandbox: &Sandbox) {
     let _ = sandbox
         .mlops(["init", "--local", "--name", "small", "--yes"])
         .success();
+    write(sandbox);
+    let _ = sandbox.mlops(["image", "push"]).success();
+}
+
+/// Replaces the program and the pipeline of a project by small ones, and commits them.
+pub(crate) fn write(sandbox: &Sandbox) {
     sandbox.write("image/requirements.txt", "");
     sandbox.write("image/program/train", TRAIN);
     sandbox.write("image/program/evaluate", evaluate(RMSE));
@@ -104,7 +110,6 @@ pub(crate) fn project(sandbox: &Sandbox) {
     let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
     sandbox.write("mlops.toml", toml.replace("sample =", "# sample ="));
     commit(sandbox);
-    let _ = sandbox.mlops(["image", "push"]).success();
 }
 
 /// Commits everything.

@@ -1,9 +1,12 @@
 //! The report of `mlops status`.
 
+use std::fmt;
+
 use mlops_core::names::Version;
 use mlops_oci::Digest;
 use serde::Serialize;
 
+use crate::aws::billed::{Billed, Notebook};
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
@@ -22,12 +25,16 @@ pub struct StatusReport {
     pub region: String,
     /// The stacks.
     pub stacks: Vec<Stack>,
+    /// The notebook instance.
+    pub notebook: Option<Notebook>,
     /// The newest tagged image.
     pub image: Option<NewestImage>,
     /// The newest version of the training data.
     pub data: Option<Data>,
     /// The last pipeline execution.
     pub run: Option<Run>,
+    /// The last pipeline executions, newest first.
+    pub runs: Vec<Run>,
     /// The model versions, newest first.
     pub models: Vec<ModelVersion>,
     /// The endpoint.
@@ -36,6 +43,10 @@ pub struct StatusReport {
     pub live: Option<Version>,
     /// The last monitoring result.
     pub monitor: Option<Monitoring>,
+    /// What waits for a person.
+    pub waiting: Vec<Waiting>,
+    /// What is billed by the hour.
+    pub billed: Vec<Billed>,
     /// The next command to run.
     pub next: String,
 }
@@ -67,8 +78,19 @@ pub struct Data {
     pub version: Option<String>,
 }
 
-/// A pipeline execution.
+/// A decision that a person has to make.
 #[derive(Debug, Serialize)]
+pub struct Waiting {
+    /// What waits.
+    pub what: String,
+    /// Who decides.
+    pub waits_for: &'static str,
+    /// The command to decide.
+    pub command: String,
+}
+
+/// A pipeline execution.
+#[derive(Debug, Clone, Serialize)]
 pub struct Run {
     /// The last part of its ARN.
     pub id: String,
@@ -97,13 +119,17 @@ impl StatusReport {
             account: account.to_owned(),
             region: region.to_owned(),
             stacks,
+            notebook: None,
             image: None,
             data: None,
             run: None,
+            runs: Vec::new(),
             models: Vec::new(),
             endpoint: None,
             live: None,
             monitor: None,
+            waiting: Vec::new(),
+            billed: Vec::new(),
             next: String::new(),
         }
     }
@@ -117,6 +143,17 @@ impl StatusReport {
         models
             .filter(move |model| approval(&model.status))
             .map(|model| model.version)
+    }
+
+    /// Returns the versions that wait for an approval, newest first.
+    pub(super) fn approvals(&self, command: impl Fn(Version) -> String) -> Vec<Waiting> {
+        self.versions(ModelApproval::is_pending)
+            .map(|version| Waiting {
+                what: format!("version {version}"),
+                waits_for: "an approver",
+                command: command(version),
+            })
+            .collect()
     }
 
     /// Returns the command that creates the first missing part, without `mlops`.
@@ -160,3 +197,28 @@ impl StatusReport {
 }
 
 impl Report for StatusReport {}
+
+/// The result of `mlops status`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// One look.
+    Shown(Box<StatusReport>),
+    /// `--watch` printed everything.
+    Watched,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shown(report) => report.fmt(f),
+            Self::Watched => Ok(()),
+        }
+    }
+}
+
+impl Report for Status {
+    fn is_printed(&self) -> bool {
+        matches!(self, Self::Watched)
+    }
+}

@@ -39,11 +39,14 @@ fn shown_time(directory: &str) -> String {
     }
 }
 
+/// The columns of a line after its label.
+const LINE: usize = 68;
+
 /// Limits a line of the screen to 80 columns.
 fn line(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     let text = clean(text);
-    let text = if text.chars().count() > 68 {
-        format!("{}…", text.chars().take(67).collect::<String>())
+    let text = if text.chars().count() > LINE {
+        format!("{}…", text.chars().take(LINE - 1).collect::<String>())
     } else {
         text
     };
@@ -59,6 +62,55 @@ fn list(versions: impl Iterator<Item = Version>) -> String {
     }
 }
 
+/// Splits a text between words into lines of the screen.
+fn in_lines(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= LINE {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// Writes the first lines of a list.
+fn some_lines(f: &mut fmt::Formatter<'_>, label: &str, all: &[String]) -> fmt::Result {
+    const MOST: usize = 3;
+
+    if all.is_empty() {
+        return line(f, label, "nothing");
+    }
+    let shown = if all.len() > MOST { MOST - 1 } else { MOST };
+    for (number, text) in all.iter().take(shown).enumerate() {
+        line(f, if number == 0 { label } else { "" }, text)?;
+    }
+    match all.len().saturating_sub(shown) {
+        0 => Ok(()),
+        more => line(f, "", &format!("and {more} more")),
+    }
+}
+
+impl StatusReport {
+    /// Returns each status with the stacks that have it, in the order of the stacks.
+    fn stacks_by_status(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+        for stack in &self.stacks {
+            let status = stack.status.as_deref().unwrap_or("not deployed");
+            match found.iter_mut().find(|(known, _)| *known == status) {
+                Some((_, parts)) => parts.push(stack.part.as_str()),
+                None => found.push((status, vec![stack.part.as_str()])),
+            }
+        }
+        found
+    }
+}
+
 impl fmt::Display for StatusReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = || "none".to_owned();
@@ -70,10 +122,21 @@ impl fmt::Display for StatusReport {
                 self.project, self.account, self.region
             ),
         )?;
-        for stack in &self.stacks {
-            let status = stack.status.as_deref().unwrap_or("not deployed");
-            line(f, "stack", &format!("{:<10} {status}", stack.part.as_str()))?;
+        for (status, parts) in self.stacks_by_status() {
+            let text = format!("{status}: {}", parts.join(", "));
+            for (number, part) in in_lines(&text).iter().enumerate() {
+                line(f, if number == 0 { "stacks" } else { "" }, part)?;
+            }
         }
+        let notebook = self.notebook.as_ref();
+        line(
+            f,
+            "notebook",
+            &notebook.map_or_else(none, |notebook| match &notebook.failure {
+                Some(failure) => format!("{}: {failure}", notebook.status),
+                None => notebook.status.clone(),
+            }),
+        )?;
         line(
             f,
             "image",
@@ -86,15 +149,16 @@ impl fmt::Display for StatusReport {
             })
         });
         line(f, "data", &data)?;
-        let run = self.run.as_ref();
-        line(
-            f,
-            "last run",
-            &run.map_or_else(none, |run| match &run.gate {
+        if self.runs.is_empty() {
+            line(f, "last runs", "none")?;
+        }
+        for (number, run) in self.runs.iter().enumerate() {
+            let text = match &run.gate {
                 Some(gate) => format!("{} {}: {}", run.id, run.status, gate.sentence()),
                 None => format!("{} {}", run.id, run.status),
-            }),
-        )?;
+            };
+            line(f, if number == 0 { "last runs" } else { "" }, &text)?;
+        }
         line(
             f,
             "models",
@@ -123,98 +187,20 @@ impl fmt::Display for StatusReport {
             )
         });
         line(f, "monitoring", &monitor)?;
+        let waiting: Vec<String> = self
+            .waiting
+            .iter()
+            .map(|waiting| {
+                let decide = &waiting.command;
+                format!("{} waits for {}: {decide}", waiting.what, waiting.waits_for)
+            })
+            .collect();
+        some_lines(f, "waiting", &waiting)?;
+        let billed: Vec<String> = self.billed.iter().map(ToString::to_string).collect();
+        some_lines(f, "by hour", &billed)?;
         writeln!(f, "{:<10} {}", "next", clean(&self.next))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_sdk_sagemaker::types::{EndpointStatus, ModelApprovalStatus};
-
-    use super::super::report::{Data, Stack};
-    use super::*;
-    use crate::aws::hosting::Endpoint;
-    use crate::aws::sagemaker::models::ModelVersion;
-    use crate::infra::PARTS;
-
-    fn report() -> StatusReport {
-        StatusReport {
-            project: "flights".to_owned(),
-            account: "000000000000".to_owned(),
-            region: "us-east-1".to_owned(),
-            stacks: PARTS
-                .map(|part| Stack {
-                    part,
-                    status: Some("CREATE_COMPLETE".to_owned()),
-                })
-                .into(),
-            image: Some(NewestImage {
-                tags: vec!["a1".repeat(20), "develop".to_owned()],
-                digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
-            }),
-            data: Some(Data {
-                dataset: "flights".to_owned(),
-                version: Some("v".to_owned()),
-            }),
-            run: None,
-            models: (1..=9)
-                .rev()
-                .map(|version| ModelVersion {
-                    version: Version(version),
-                    arn: format!("arn/{version}"),
-                    status: ModelApprovalStatus::Approved.into(),
-                })
-                .collect(),
-            endpoint: Some(Endpoint {
-                name: "flights".to_owned(),
-                status: EndpointStatus::InService.into(),
-                configuration: None,
-                failure: Some("x".repeat(500)),
-                model_package: Some("arn/9".to_owned()),
-            }),
-            live: Some(Version(9)),
-            monitor: None,
-            next: "n".to_owned(),
-        }
-    }
-
-    #[test]
-    fn it_is_one_screen() {
-        let text = report().to_string();
-        assert!(text.lines().count() <= 24, "{text}");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn an_image_is_its_digest_branch_and_commit() {
-        let text = report().to_string();
-        let short = "sha256:000000000000, develop, commit a1a1a1a1a1\n";
-        assert!(text.contains(short), "{text}");
-    }
-
-    #[test]
-    fn a_monitoring_run_is_shown_as_a_time() {
-        assert_eq!(shown_time("2026-01-02T03-04-05Z"), "2026-01-02 03:04Z");
-        assert_eq!(shown_time("first"), "first");
-    }
-
-    #[test]
-    fn the_next_step_follows_the_story() {
-        let mut report = report();
-        assert_eq!(report.next_step(), "monitor run");
-        report.live = Some(Version(7));
-        assert_eq!(report.next_step(), "promote 9");
-        report.models.clear();
-        report.live = None;
-        assert_eq!(report.next_step(), "train");
-        report.data.as_mut().unwrap().version = None;
-        assert_eq!(report.next_step(), "data push DIR flights");
-        report.image = None;
-        assert_eq!(report.next_step(), "image push");
-        report.stacks[1].status = None;
-        assert_eq!(report.next_step(), "init");
-    }
-}
+mod tests;

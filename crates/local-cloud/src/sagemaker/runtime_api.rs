@@ -48,7 +48,7 @@ fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
 
 /// Invokes an endpoint.
 async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
-    crate::recorded::record(cloud, "sagemaker-runtime", "InvokeEndpoint");
+    crate::recorded::record(cloud, "sagemaker-runtime", OPERATIONS[0]);
     let endpoint = endpoint(parts).unwrap_or_default();
     let input = json!({ "EndpointName": endpoint });
     if let Err(error) = permit(cloud, &input) {

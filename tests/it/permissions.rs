@@ -1,0 +1,422 @@
+//! The table behind `mlops doctor --iam`, against the operations that real commands called on the
+//! local cloud.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use serde_json::Value;
+
+use crate::sandbox::{Run, Sandbox};
+use crate::small_project;
+
+/// Operations of a command that these runs do not provoke, with the reason.
+const NOT_PROVOKED: &[(&str, &str, &str)] = &[
+    (
+        "*",
+        "cloudformation:DeleteChangeSet",
+        "a change set that was abandoned",
+    ),
+    (
+        "*",
+        "cloudformation:DeleteStack",
+        "a stack whose creation failed",
+    ),
+    (
+        "image push",
+        "cloudformation:CreateChangeSet",
+        "another analyzer",
+    ),
+    (
+        "image push",
+        "cloudformation:DescribeChangeSet",
+        "another analyzer",
+    ),
+    (
+        "image push",
+        "cloudformation:DescribeStackEvents",
+        "another analyzer",
+    ),
+    (
+        "image push",
+        "cloudformation:ExecuteChangeSet",
+        "another analyzer",
+    ),
+    (
+        "image list",
+        "ecr:GetLifecyclePolicyPreview",
+        "no policy yet",
+    ),
+    ("data push", "s3:HeadObject", "an interrupted push"),
+    ("data push", "s3:ListParts", "an interrupted push"),
+    ("train", "s3:UploadPartCopy", "an object of more than 5 GiB"),
+    (
+        "train",
+        "s3:CreateMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "train",
+        "s3:CompleteMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "train",
+        "s3:AbortMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    ("train", "ecr:BatchCheckLayerAvailability", "--working-tree"),
+    ("train", "ecr:InitiateLayerUpload", "--working-tree"),
+    ("train", "ecr:CompleteLayerUpload", "--working-tree"),
+    ("doctor", "cloudformation:DetectStackDrift", "not here yet"),
+    (
+        "doctor",
+        "cloudformation:DescribeStackDriftDetectionStatus",
+        "not here yet",
+    ),
+    (
+        "doctor",
+        "cloudformation:DescribeStackResourceDrifts",
+        "no drift",
+    ),
+    (
+        "doctor",
+        "sagemaker:ListMonitoringSchedules",
+        "not on the local cloud",
+    ),
+    (
+        "doctor",
+        "servicequotas:GetServiceQuota",
+        "not on the local cloud",
+    ),
+    (
+        "doctor",
+        "servicequotas:GetAWSDefaultServiceQuota",
+        "not on the local cloud",
+    ),
+    ("doctor", "ec2:DescribeVpcs", "only with quotas"),
+    ("doctor", "ec2:DescribeInternetGateways", "only with quotas"),
+    ("doctor", "ec2:DescribeAddresses", "only with quotas"),
+];
+
+/// Commands whose rows were written by reading them, and are not compared yet.
+const NOT_COMPARED: [&str; 3] = ["init", "plan", "destroy"];
+
+/// Runs commands and keeps the operations that each of them called.
+struct Recorder {
+    sandbox: Sandbox,
+    endpoint: String,
+    called: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+impl Recorder {
+    fn start() -> Self {
+        let sandbox = Sandbox::new();
+        let start = ["local", "start", "--detach", "--port", "0"];
+        let _ = sandbox.mlops(start).success();
+        let status = ["local", "status", "--output", "json"];
+        let status = sandbox.mlops(status).success().json();
+        let endpoint = status["endpoint"].as_str().unwrap();
+        Self {
+            sandbox,
+            endpoint: endpoint.strip_prefix("http://").unwrap().to_owned(),
+            called: BTreeMap::new(),
+        }
+    }
+
+    /// The number of calls with the account's own credentials so far: those of `mlops`.
+    fn calls(&self) -> BTreeMap<String, u64> {
+        let mut stream = TcpStream::connect(&self.endpoint).unwrap();
+        let request = format!(
+            "GET /_mlops/operations HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.endpoint
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let record: Value = serde_json::from_str(body).unwrap();
+        let calls = record["account"].as_array().unwrap().iter().map(|call| {
+            let name = |member: &str| call[member].as_str().unwrap().to_owned();
+            let operation = format!("{}:{}", name("service"), name("operation"));
+            (operation, call["count"].as_u64().unwrap())
+        });
+        calls.collect()
+    }
+
+    /// Runs a command that the table has under this name.
+    #[must_use = "check the exit code"]
+    fn run(&mut self, name: &'static str, arguments: &[&str]) -> Run {
+        let before = self.calls();
+        let run = self.sandbox.mlops(arguments);
+        self.called.entry(name).or_default();
+        for (operation, count) in self.calls() {
+            if before.get(&operation).is_none_or(|before| count > *before) {
+                self.called.entry(name).or_default().insert(operation);
+            }
+        }
+        run
+    }
+
+    /// Runs a command whose words are its name.
+    #[must_use = "check the exit code"]
+    fn plain(&mut self, name: &'static str) -> Run {
+        let words: Vec<&str> = name.split(' ').collect();
+        self.run(name, &words)
+    }
+
+    /// Puts an object into a bucket, as another client.
+    fn put(&self, bucket: &str, key: &str, text: String) {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", self.endpoint))
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .force_path_style(true)
+            .build();
+        let put = Client::from_conf(config)
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .body(text.into_bytes().into())
+            .send();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _ = runtime.block_on(put).unwrap();
+    }
+}
+
+/// Captured traffic of the hour before `MLOPS_NOW`.
+fn captured() -> String {
+    let events = (0..20).map(|i| {
+        let payload = |data: &str| serde_json::json!({"observedContentType": "text/csv", "data": data, "encoding": "CSV"});
+        let event = serde_json::json!({
+            "captureData": {"endpointInput": payload("7"), "endpointOutput": payload("1.5")},
+            "eventMetadata": {"eventId": i.to_string(), "inferenceTime": "2026-02-14T17:25:06Z"},
+            "eventVersion": "0",
+        });
+        format!("{event}\n")
+    });
+    events.collect()
+}
+
+/// Images: from the build to the removal.
+fn images(recorder: &mut Recorder) {
+    let _ = recorder.plain("image build").success();
+    let push = ["image", "push", "--output", "json"];
+    let first = recorder.run("image push", &push).success().json();
+    let first = first["digest"].as_str().unwrap().to_owned();
+    let _ = recorder.run("image push", &push).success();
+    recorder
+        .sandbox
+        .write("image/program/version.py", "V = 1\n");
+    small_project::commit(&recorder.sandbox);
+    let _ = recorder.plain("image push").success();
+    let analyzer = ["image", "push", "--analyzer"];
+    let _ = recorder.run("image push", &analyzer).success();
+    let _ = recorder.plain("image list").success();
+    let preview = ["image", "list", "--lifecycle-preview"];
+    let _ = recorder.run("image list", &preview);
+    let _ = recorder
+        .run("image show", &["image", "show", "develop"])
+        .success();
+    let _ = recorder.run("image scan", &["image", "scan", "develop"]);
+    let _ = recorder
+        .run("image pin", &["image", "pin", "develop"])
+        .success();
+    let _ = recorder
+        .run("image use", &["image", "use", "newest"])
+        .success();
+    let rm = ["image", "rm", &first, "--yes"];
+    let _ = recorder.run("image rm", &rm).success();
+}
+
+/// Data sets, small and in parts.
+fn data(recorder: &mut Recorder) {
+    recorder.sandbox.write("numbers/a.csv", "a,b\n1,2\n");
+    recorder
+        .sandbox
+        .write("numbers/large.bin", vec![7; 40 << 20]);
+    let push = ["data", "push", "numbers", "small"];
+    let _ = recorder.run("data push", &push).success();
+    recorder.sandbox.write("numbers/b.csv", "a,b\n3,4\n");
+    let _ = recorder.run("data push", &push).success();
+    let _ = recorder
+        .run("data versions", &["data", "versions", "small"])
+        .success();
+    let _ = recorder
+        .run("data diff", &["data", "diff", "small@previous"])
+        .success();
+    let _ = recorder
+        .run("data pull", &["data", "pull", "small", "copy"])
+        .success();
+    let _ = recorder
+        .run("data verify", &["data", "verify", "small"])
+        .success();
+}
+
+/// Runs, models, production.
+fn models(recorder: &mut Recorder) {
+    let _ = recorder.plain("train").success();
+    let run = recorder.run("runs list", &["runs", "list", "--output", "json"]);
+    let run = run.success().json()["runs"][0]["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let _ = recorder.run("runs show", &["runs", "show", &run]).success();
+    let _ = recorder.run("runs logs", &["runs", "logs", &run]).success();
+    let refused = ["train", "-p", "MaxRmse=1"];
+    let _ = recorder.run("train", &refused).code(3);
+    let _ = recorder.plain("runs list").success();
+    let _ = recorder.plain("runs show").success();
+    let _ = recorder.plain("status").success();
+    // The definition takes data now, and the working tree is another image.
+    let path = recorder.sandbox.path().join("pipeline.json");
+    let definition = std::fs::read_to_string(&path).unwrap();
+    let data = "\"Parameters\": [{\"Name\": \"InputDataUri\", \"Type\": \"String\"},";
+    let definition = definition.replace("\"Parameters\": [", data);
+    recorder.sandbox.write("pipeline.json", definition);
+    small_project::commit(&recorder.sandbox);
+    let _ = recorder.plain("train").success();
+    let tree = ["train", "--working-tree", "--detach"];
+    let _ = recorder.run("train", &tree).success();
+    let detached = ["train", "--detach", "--output", "json"];
+    let detached = recorder.run("train", &detached).success().json();
+    let detached = detached["run"].as_str().unwrap();
+    let _ = recorder.run("runs stop", &["runs", "stop", detached]);
+    let _ = recorder.plain("models list").success();
+    let _ = recorder
+        .run("models show", &["models", "show", "1"])
+        .success();
+    recorder.sandbox.write("row.csv", "7\n");
+    let path = recorder.sandbox.path().join("mlops.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    let sample = toml.replacen("[deploy]\n", "[deploy]\nsample = \"row.csv\"\n", 1);
+    assert_ne!(toml, sample);
+    recorder.sandbox.write("mlops.toml", sample);
+    let _ = recorder
+        .run("promote", &["promote", "1", "--yes"])
+        .success();
+    let _ = recorder
+        .run("promote", &["promote", "1", "--yes"])
+        .success();
+    let _ = recorder.plain("models list").success();
+    let _ = recorder.plain("lineage").success();
+    let _ = recorder.run("image list", &["image", "list"]).success();
+}
+
+/// Validation and monitoring.
+fn checks(recorder: &mut Recorder) {
+    recorder.sandbox.write("train.csv", "y,x\n1.5,7\n2.5,8\n");
+    let suggest = ["validate", "--suggest", "train.csv"];
+    let _ = recorder.sandbox.mlops(suggest).success();
+    recorder.put(
+        "small-capture-000000000000-us-east-1",
+        "capture/small/AllTraffic/2026/02/14/17/events.jsonl",
+        captured(),
+    );
+    recorder.sandbox.set("MLOPS_NOW", "2026-02-14T18:00:00Z");
+    let _ = recorder.plain("monitor run");
+    let _ = recorder.plain("monitor report");
+    recorder.put(
+        "small-data-000000000000-us-east-1",
+        "more/x.csv",
+        "y,x\n1.5,7\n".to_owned(),
+    );
+    let object = "s3://small-data-000000000000-us-east-1/more/x.csv";
+    let _ = recorder.run("validate", &["validate", object]);
+    let prefix = "s3://small-data-000000000000-us-east-1/more/";
+    let _ = recorder.run("validate", &["validate", prefix]);
+    for (name, on) in [
+        ("validate --on processing", "processing"),
+        ("validate --on lambda", "lambda"),
+    ] {
+        let run = recorder.run(name, &["validate", "--on", on, object]);
+        assert!(matches!(run.code, Some(0 | 3)), "{on}: {}", run.stderr);
+    }
+    let _ = recorder.plain("status").success();
+    let _ = recorder.plain("doctor");
+    let _ = recorder.run("doctor", &["doctor", "--drift"]);
+    let _ = recorder.plain("config show").success();
+    let _ = recorder.plain("version").success();
+}
+
+/// The operations in the table; what CloudFormation does is not an operation of the command.
+fn listed() -> BTreeMap<&'static str, BTreeSet<String>> {
+    let all = mlops::permissions::commands().into_iter();
+    all.map(|(command, operations)| {
+        let operations = operations.into_iter().map(str::to_owned);
+        let called =
+            operations.filter(|it| !it.starts_with("deploys:") && !it.starts_with("passes:"));
+        (command, called.collect())
+    })
+    .collect()
+}
+
+#[test]
+fn the_table_lists_exactly_what_each_command_calls() {
+    let mut recorder = Recorder::start();
+    let init = ["init", "--local", "--name", "small", "--yes"];
+    let _ = recorder.run("init", &init).success();
+    small_project::write(&recorder.sandbox);
+    let _ = recorder.plain("init").success();
+    images(&mut recorder);
+    let _ = recorder.sandbox.mlops(["image", "push"]).success();
+    data(&mut recorder);
+    models(&mut recorder);
+    checks(&mut recorder);
+
+    let table = listed();
+    let mut wrong = String::new();
+    for (command, called) in &recorder.called {
+        if NOT_COMPARED.contains(command) {
+            continue;
+        }
+        let listed = table.get(command).cloned().unwrap_or_default();
+        for missing in called.difference(&listed) {
+            wrong.push_str(&format!("{command}: + {missing}\n"));
+        }
+        for superfluous in listed.difference(called) {
+            let excused = NOT_PROVOKED.iter().any(|(name, operation, _)| {
+                (name == command || *name == "*") && operation == superfluous
+            });
+            if !excused {
+                wrong.push_str(&format!("{command}: - {superfluous}\n"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "src/permissions/commands.txt lacks (+) and has too many (-):\n{wrong}"
+    );
+}
+
+#[test]
+fn a_policy_names_the_project_s_resources() {
+    let sandbox = Sandbox::new();
+    let policy = |words: &[&str]| {
+        let run = sandbox.mlops([&["doctor", "--iam"], words].concat());
+        run.success().json()
+    };
+    let push = policy(&["data", "push"]);
+    assert!(
+        push.to_string().contains("arn:aws:s3:::PROJECT-"),
+        "{push:#}"
+    );
+    sandbox.write(
+        "mlops.toml",
+        "name = \"flights\"\naccount = \"111111111111\"\nregion = \"eu-west-1\"\n",
+    );
+    let push = policy(&["data", "push"]);
+    let objects = "arn:aws:s3:::flights-*-111111111111-eu-west-1/*";
+    assert!(push.to_string().contains(objects), "{push:#}");
+    assert!(!push.to_string().contains("ecr:"), "{push:#}");
+    let all = policy(&[]);
+    assert!(all.to_string().contains("ecr:PutImage"), "{all:#}");
+    let unknown = sandbox.mlops(["doctor", "--iam", "image", "pull"]).code(2);
+    assert!(unknown.stderr.contains("image push"), "{}", unknown.stderr);
+}

@@ -34,8 +34,8 @@ pub(crate) const MAX_FORM_NODES: usize = 20_000;
 pub(crate) const MAX_VALUES: usize = 200_000;
 
 /// Maximum nesting depth of a request. Inputs of the services here have about ten levels; only
-/// SageMaker's `Search` (`SubExpressions`) can nest without limit. Unverified against AWS: the
-/// limit of its decoders is not published.
+/// SageMaker's `Search` (`SubExpressions`) can nest without limit. Unverified against AWS
+/// [request-depth]: the limit of its decoders is not published.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Maximum nesting depth of a document in a request, such as a template with its short forms

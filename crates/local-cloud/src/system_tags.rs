@@ -26,7 +26,7 @@ pub(crate) const OF_PIPELINES: [&str; 3] = [
 ];
 
 /// True for a tag that counts towards a limit. (That the tags of pipelines do not count is
-/// unverified against AWS.)
+/// unverified against AWS [pipeline-tag-limit].)
 fn counts(key: &str) -> bool {
     !is_reserved(key) && !OF_PIPELINES.contains(&key)
 }

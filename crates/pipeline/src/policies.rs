@@ -14,7 +14,8 @@ pub struct CacheConfig {
     #[serde(default)]
     pub enabled: bool,
     /// Maximum age of that result, as an ISO 8601 duration. Without it, any age is accepted
-    /// (unverified against AWS: the developer guide requires a duration, the schema does not).
+    /// (unverified against AWS [cache-duration]: the developer guide requires a duration, the
+    /// schema does not).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_after: Option<String>,
 }

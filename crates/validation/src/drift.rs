@@ -7,8 +7,8 @@
 //! and `Simple` the statistic, as in Deequ.
 //!
 //! A distance or statistic above the threshold is drift. For a p-value it is the reverse: drift is a p-value
-//! *below* the threshold (unverified against AWS: its analyzer is closed, and its documentation does not
-//! mention the direction).
+//! *below* the threshold (unverified against AWS [drift-threshold]: its analyzer is closed, and its
+//! documentation does not mention the direction).
 
 use std::collections::{BTreeMap, BTreeSet};
 

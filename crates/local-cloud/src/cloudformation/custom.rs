@@ -225,8 +225,8 @@ async fn send(cloud: &Cloud, request: &Request<'_>) -> Result<response::Success,
 }
 
 /// Invokes the function as Lambda does with an asynchronous event: up to three times if it fails.
-/// A request whose third attempt failed has failed. Unverified against AWS, which probably waits until
-/// the timeout.
+/// A request whose third attempt failed has failed. Unverified against AWS [custom-third-attempt],
+/// which probably waits until the timeout.
 async fn invoke(cloud: &Cloud, function: &str, event: &Value) -> Result<(), RequestFailure> {
     let payload = STANDARD.encode(event.to_string());
     let mut pauses = PAUSES.iter();

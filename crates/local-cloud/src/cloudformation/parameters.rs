@@ -63,7 +63,8 @@ pub(crate) fn resolve(
             .iter()
             .any(|other| other.parameter_key == *key)
         {
-            // The wording is unverified against AWS. Dropping one of the two values would be worse.
+            // The wording is unverified against AWS [cfn-duplicate-parameter]. Dropping one of the
+            // two values would be worse.
             return Err(invalid(format!("Duplicate parameter key {key}")));
         }
         let value = one.parameter_value.as_deref().unwrap_or_default();

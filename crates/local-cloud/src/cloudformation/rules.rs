@@ -75,7 +75,7 @@ pub(super) fn check_assertions(scope: &Scope) -> ApiResult<()> {
             }
         }
         if !failed.is_empty() {
-            // Unverified against AWS: the wording around the descriptions.
+            // Unverified against AWS [cfn-rule-wording]: the wording around the descriptions.
             return Err(invalid(format!(
                 "Template failed validation: Rule {name} failed: {}",
                 failed.join("; ")

@@ -2,8 +2,8 @@
 //! expires an image.
 //!
 //! The rules are those of ECR's user guide ("Lifecycle policy properties" and "How lifecycle
-//! policies work"). Unverified against AWS: that the images of an index count for
-//! `imageCountMoreThan`.
+//! policies work"). Unverified against AWS [ecr-lifecycle-index]: that the images of an index count
+//! for `imageCountMoreThan`.
 
 use std::collections::BTreeSet;
 

@@ -124,7 +124,7 @@ fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
         "Condition",
     ];
 
-    // Unverified against AWS: its words for a key that occurs twice.
+    // Unverified against AWS [iam-repeated-key]: its words for a key that occurs twice.
     let document = limits::document(document.as_bytes())
         .map_err(|error| malformed(format!("This policy contains invalid Json ({error})")))?;
     let Value::Object(document) = document else {

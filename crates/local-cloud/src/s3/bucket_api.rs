@@ -373,7 +373,8 @@ pub(super) async fn get_tagging(
 }
 
 /// Fails if a new set of tags changes the tags that AWS sets: a request replaces the whole set and
-/// must repeat these unchanged. (Unverified against AWS for `DeleteBucketTagging`.)
+/// must repeat these unchanged. (Unverified against AWS [s3-system-tags] for
+/// `DeleteBucketTagging`.)
 fn check_system_tags(cloud: &Cloud, bucket: &str, new: &[Tag]) -> S3Result<()> {
     let of = |tags: &[Tag]| -> BTreeMap<Option<String>, Option<String>> {
         let reserved = tags.iter().filter(|tag| {

@@ -29,7 +29,7 @@ pub(super) fn check(bucket: &str, text: &str) -> ApiResult<()> {
             "Policy exceeds the maximum allowed document size.",
         ));
     }
-    // The message for a repeated key is unverified against AWS.
+    // The message for a repeated key is unverified against AWS [s3-repeated-key].
     let policy = limits::document(text.as_bytes()).map_err(|error| {
         malformed(format!(
             "Policies must be valid JSON and the first byte must be '{{' ({error})"

@@ -188,7 +188,7 @@ impl Refusal {
 pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(), Box<Refusal>> {
     let mut members: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
     members.sort();
-    // Unverified against AWS. s3s would ignore both values.
+    // Unverified against AWS [s3-repeated-parameter]. s3s would ignore both values.
     if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         let message = format!("The query string parameter {} occurs twice", pair[0].0);
         return Err(Refusal::argument(message, &pair[0].0, &pair[1].1));
@@ -223,7 +223,7 @@ pub(super) fn check(method: &Method, query: &str, on_object: bool) -> Result<(),
         (true, false, true) if *method == Method::PUT => "partNumber",
         _ => return Ok(()),
     };
-    // The message is unverified against AWS.
+    // The message is unverified against AWS [s3-part-without-upload].
     let message = format!(
         "The query string parameter {missing} is missing: a part has a number and an upload"
     );

@@ -60,8 +60,9 @@ impl Engine {
     /// Changes a custom resource. If the function returns another physical id, the old one is deleted
     /// in the clean-up.
     ///
-    /// Unverified against AWS: if the update fails after a replacement, the roll-back restores the old
-    /// resource without an `Update` request to its function.
+    /// Unverified against AWS [custom-replacement-rollback]: if the update fails after a
+    /// replacement, the roll-back restores the old resource without an `Update` request to its
+    /// function.
     pub(in crate::cloudformation) async fn change_custom(
         &self,
         stack: &Stack,

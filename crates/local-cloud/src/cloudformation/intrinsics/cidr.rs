@@ -1,8 +1,8 @@
 //! `Fn::Cidr`: splits a block of addresses into blocks of one size.
 //!
 //! Source: the `CloudFormation` Template Reference, `Fn::Cidr`: 1 to 256 blocks, each of `bits` host
-//! bits ("the inverse of the subnet mask"), in IPv4 and IPv6. Unverified against AWS: the wording of
-//! the errors.
+//! bits ("the inverse of the subnet mask"), in IPv4 and IPv6. Unverified against AWS
+//! [cfn-cidr-wording]: the wording of the errors.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

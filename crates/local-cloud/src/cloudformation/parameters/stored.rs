@@ -83,7 +83,7 @@ pub(in crate::cloudformation) async fn resolve(
         })?;
         let Some(value) = value else { continue };
         if is_list(value) != (kind == "StringList") {
-            // Unverified against AWS: the wording.
+            // Unverified against AWS [cfn-stored-list]: the wording.
             return Err(invalid(format!(
                 "Parameter '{parameter}' must be the name of a parameter of another type: {name} is a {kind}"
             )));

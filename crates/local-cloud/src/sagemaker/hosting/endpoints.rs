@@ -203,7 +203,8 @@ async fn deploy(cloud: &Cloud, name: &str, config: &str) -> Result<Plan, String>
 }
 
 /// The changes of a deployment to the endpoint's record. `LastDeploymentConfig` is the newest
-/// `DeploymentConfig` in a request (unverified against AWS: whether a request without one removes it).
+/// `DeploymentConfig` in a request (unverified against AWS [endpoint-deployment-config]: whether a
+/// request without one removes it).
 fn in_service(plan: &Plan, policy: Option<Value>) -> Value {
     let mut change = json!({
         "EndpointStatus": EndpointStatus::InService,

@@ -77,8 +77,9 @@ impl<R: Read> Read for Interruptible<'_, R> {
 /// is uploaded: a sparse file is cheap for a program, but takes hours to upload.
 ///
 /// AWS's words for a full volume at the upload are "Artifact upload failed:Insufficient disk space"
-/// (seen in huggingface/blog issue 114); the rest of the message is ours. Unverified against AWS: that
-/// sparse files count in full, and how large the volume is without `VolumeSizeInGB`.
+/// (seen in huggingface/blog issue 114); the rest of the message is ours. Unverified against AWS
+/// [job-interruption]: that sparse files count in full, and how large the volume is without
+/// `VolumeSizeInGB`.
 pub(super) fn check_volume<'a>(
     directories: impl IntoIterator<Item = &'a Directory>,
     gigabytes: Option<u64>,

@@ -241,7 +241,8 @@ fn prefix(
 }
 
 /// `pipelines-<execution id>-<step>-<random>`, as AWS names the jobs of a pipeline; with a prefix
-/// `<prefix>-<execution id>-<random>` (unverified against AWS: only that the name starts with it).
+/// `<prefix>-<execution id>-<random>` (unverified against AWS [step-job-name]: only that the name
+/// starts with it).
 fn generated_name(execution: &str, step: &str, prefix: Option<&str>) -> String {
     let random = &uuid::Uuid::new_v4().simple().to_string()[..10];
     let tail = prefix.map_or("pipelines---".len(), |_| "--".len());

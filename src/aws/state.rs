@@ -62,6 +62,16 @@ state!(
 );
 
 impl ModelApproval {
+    /// The version may be deployed.
+    pub fn approved() -> Self {
+        Self(ModelApprovalStatus::Approved)
+    }
+
+    /// The version must not be deployed.
+    pub fn rejected() -> Self {
+        Self(ModelApprovalStatus::Rejected)
+    }
+
     /// Returns whether the version may be deployed.
     pub fn is_approved(&self) -> bool {
         self.0 == ModelApprovalStatus::Approved

@@ -89,6 +89,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
     ("models list", &["mlops models list --output json"]),
     ("models show", &["mlops models show 3 --output json"]),
+    ("models approve", &["mlops models approve 3 --local"]),
+    ("models reject", &["mlops models reject 3 --local"]),
     ("completions", &["source <(mlops completions bash)"]),
     ("version", &["mlops version", "mlops version --output json"]),
 ];

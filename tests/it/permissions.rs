@@ -298,6 +298,10 @@ fn models(recorder: &mut Recorder) {
     let sample = toml.replacen("[deploy]\n", "[deploy]\nsample = \"row.csv\"\n", 1);
     assert_ne!(toml, sample);
     recorder.sandbox.write("mlops.toml", sample);
+    for name in ["models reject", "models approve"] {
+        let words: Vec<&str> = name.split(' ').chain(["1"]).collect();
+        let _ = recorder.run(name, &words).success();
+    }
     let _ = recorder
         .run("promote", &["promote", "1", "--yes"])
         .success();

@@ -144,6 +144,41 @@ fn a_version_is_approved_before_it_is_promoted() {
 }
 
 #[test]
+fn a_version_is_approved_and_rejected_by_command() {
+    let sandbox = project();
+    let _ = train(&sandbox, &[]);
+    let decide = |verb: &str, version: &str, rest: &[&str]| {
+        let words = ["--local", "models", verb, version, "--output", "json"];
+        sandbox.mlops(words.iter().chain(rest))
+    };
+    let note = ["--note", "checked by Ana"];
+    let approved = decide("approve", "1", &note).success().json();
+    assert_eq!(approved["status"], "Approved", "{approved}");
+    assert_eq!(approved["changed"], true, "{approved}");
+    let again = decide("approve", "1", &[]).success().json();
+    assert_eq!(again["changed"], false, "{again}");
+    let shown = sandbox.mlops(["--local", "models", "show", "1"]).success();
+    assert!(shown.stdout.contains("checked by Ana"), "{}", shown.stdout);
+
+    let rejected = decide("reject", "1", &[]).success().json();
+    assert_eq!(rejected["status"], "Rejected", "{rejected}");
+    let refused = promote(&sandbox, "1");
+    assert_ne!(refused.code, Some(0), "a rejected version is not deployed");
+    let unknown = decide("approve", "9", &[]).code(1);
+    assert!(
+        unknown.stderr.contains("no version 9"),
+        "{}",
+        unknown.stderr
+    );
+
+    let _ = decide("approve", "1", &[]).success();
+    let live = promote(&sandbox, "1").success().json();
+    assert_eq!(live["approved_now"], false, "{live}");
+    let refused = decide("reject", "1", &[]).code(1);
+    assert!(refused.stderr.contains("is live"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_promotion_can_be_repeated() {
     let sandbox = project();
     let _ = train(&sandbox, &[]);

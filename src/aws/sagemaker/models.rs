@@ -181,6 +181,11 @@ pub async fn approve(clients: &Clients, arn: &str, description: &str) -> Result<
     set_approval(clients, arn, ModelApprovalStatus::Approved, description).await
 }
 
+/// Rejects a version.
+pub async fn reject(clients: &Clients, arn: &str, description: &str) -> Result<()> {
+    set_approval(clients, arn, ModelApprovalStatus::Rejected, description).await
+}
+
 /// Sets a version back to pending approval.
 pub async fn withdraw_approval(clients: &Clients, arn: &str, description: &str) -> Result<()> {
     let pending = ModelApprovalStatus::PendingManualApproval;

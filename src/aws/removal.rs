@@ -273,31 +273,28 @@ pub async fn delete_pipeline(clients: &Clients, name: &str) -> Result<bool> {
     Ok(deleted.is_some())
 }
 
-/// Returns the project's own log groups: those of its functions and builds, and of its endpoint.
+/// Returns the project's own log groups that exist: those of its function and of its endpoint. Their whole
+/// names: another project's name may begin with this one's.
 pub async fn log_groups(clients: &Clients, project: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for (prefix, exact) in [
-        (format!("/aws/lambda/{project}-"), false),
-        (format!("/aws/codebuild/{project}-"), false),
-        (format!("/aws/sagemaker/Endpoints/{project}"), true),
+    for name in [
+        format!("/aws/lambda/{project}-validation"),
+        format!("/aws/sagemaker/Endpoints/{project}"),
     ] {
-        let mut pages = clients
+        // The exact name sorts before every other one with this prefix.
+        let page = clients
             .logs
             .describe_log_groups()
-            .log_group_name_prefix(&prefix)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.aws(format!("cannot list the log groups {prefix}*"))?;
-            let names = page
-                .log_groups()
-                .iter()
-                .filter_map(|group| group.log_group_name());
-            found.extend(
-                names
-                    .filter(|name| !exact || *name == prefix)
-                    .map(str::to_owned),
-            );
+            .log_group_name_prefix(&name)
+            .send()
+            .await
+            .aws(format!("cannot look for the log group {name}"))?;
+        let mut names = page
+            .log_groups()
+            .iter()
+            .filter_map(|group| group.log_group_name());
+        if names.any(|found| found == name) {
+            found.push(name);
         }
     }
     Ok(found)

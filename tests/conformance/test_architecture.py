@@ -388,6 +388,9 @@ def test_after_destroy_nothing_is_found(project, client):
     _, mlops = project
     cfn = client("cloudformation")
     before = [resource for part in PARTS for resource in resources(cfn, part)]
+    # Of another project, whose name begins with the same letters.
+    other = f"/aws/lambda/{NAME}-2-validation"
+    client("logs").create_log_group(logGroupName=other)
     report = mlops("destroy", "--delete-data", "--yes", "--output", "json")
     assert report["left"] == []
     for resource in before:
@@ -419,4 +422,4 @@ def test_after_destroy_nothing_is_found(project, client):
         assert getattr(client(service), operation)()[member] == [], operation
     # SageMaker's own log groups are shared by all projects of an account.
     groups = client("logs").describe_log_groups()["logGroups"]
-    assert [group["logGroupName"] for group in groups if NAME in group["logGroupName"]] == []
+    assert [group["logGroupName"] for group in groups if NAME in group["logGroupName"]] == [other]

@@ -1,31 +1,30 @@
 //! `mlops demo`: runs the whole workflow on the local cloud, with this binary.
 
+mod role;
 mod story;
+mod traffic;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 use tokio::process::Command;
 
-use self::story::{ENDPOINT, Program, STORY, StoryStep, TRAFFIC};
-use crate::aws::s3::S3Uri;
-use crate::aws::{AwsResultExt, Clients, capture};
+use self::story::{Program, STORY, StoryStep};
 use crate::config::shell;
 use crate::context::Context;
 use crate::git::Repository;
 use crate::output::{Format, Report};
 use mlops_core::error::{Failure, Hint};
-use mlops_core::wait::{Poll, Waiter};
 
 /// Run the whole workflow on a local cloud, with real data
 ///
 /// Creates an example project in DIR that predicts flight delays, then runs the commands of a
-/// working day in it, printing each one: init, image push, data push, validate, train, promote,
-/// monitor, lineage. Needs Python 3 and git, but no AWS account and no Docker. DIR is kept for you
+/// working day in it, printing each one: init, image push, data push, validate, train, approve,
+/// promote, monitor, lineage. After init, each command runs with the role of its actor. Needs Python 3 and git, but no AWS account and no Docker. DIR is kept for you
 /// to explore.
 ///
 /// Example: mlops demo flights
@@ -65,7 +64,7 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
         }
         ctx.progress.command(&command);
         let exit = match step.program {
-            Program::Traffic => traffic(ctx, &directory).await?,
+            Program::Traffic => traffic::send(ctx, &directory).await?,
             Program::Mlops | Program::Git => execute(ctx, step, &directory).await?,
         };
         if exit != step.exit {
@@ -125,9 +124,14 @@ async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i3
     command
         .args(step.arguments)
         .current_dir(directory)
-        // Overrides profiles and endpoints from the environment.
-        .env("MLOPS_LOCAL", "1")
         .stdin(Stdio::null());
+    match step.role() {
+        Some(name) => role::assume(&mut command, directory, &name).await?,
+        // Overrides profiles and endpoints from the environment.
+        None => {
+            command.env("MLOPS_LOCAL", "1");
+        }
+    }
     if step.program == Program::Git
         && let Some(repository) = Repository::find(directory)?
         && !repository.has_identity()?
@@ -152,75 +156,6 @@ async fn execute(ctx: &Context, step: &StoryStep, directory: &Path) -> Result<i3
     status
         .code()
         .ok_or_else(|| anyhow!("`{}` was terminated by a signal", step.shown()))
-}
-
-/// Sends the rows of a later month to the endpoint, as an application would.
-async fn traffic(ctx: &Context, directory: &Path) -> Result<i32> {
-    let connection = ctx.connect_local(&directory.join(".mlops/local")).await?;
-    let clients = Clients::of_endpoint(
-        &connection.endpoint,
-        &connection.access_key,
-        &connection.secret_key,
-        None,
-    );
-    let path = directory.join(TRAFFIC.0);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let rows: Vec<&str> = text.lines().collect();
-    let task = ctx.progress.items("sending requests", rows.len() as u64);
-    for batch in rows.chunks(TRAFFIC.1) {
-        clients
-            .runtime
-            .invoke_endpoint()
-            .endpoint_name(ENDPOINT)
-            .content_type("text/csv")
-            .accept("text/csv")
-            .body(aws_sdk_sagemakerruntime::primitives::Blob::new(
-                format!("{}\n", batch.join("\n")).into_bytes(),
-            ))
-            .send()
-            .await
-            .aws("cannot invoke the endpoint")?;
-        task.advance(batch.len() as u64);
-    }
-    task.done(format!("{} flights predicted", rows.len()));
-    captured(ctx, &clients, rows.len().div_ceil(TRAFFIC.1)).await?;
-    Ok(0)
-}
-
-/// Waits until the endpoint has written every request to S3; capture is batched.
-async fn captured(ctx: &Context, clients: &Clients, requests: usize) -> Result<()> {
-    let endpoint = clients
-        .sagemaker
-        .describe_endpoint()
-        .endpoint_name(ENDPOINT)
-        .send()
-        .await
-        .aws("cannot describe the endpoint")?;
-    let to: S3Uri = endpoint
-        .data_capture_config()
-        .and_then(|config| config.destination_s3_uri())
-        .context("data capture is disabled for the endpoint")?
-        .parse()?;
-    let waiter = Waiter {
-        interval: Duration::from_millis(200),
-        timeout: Duration::from_mins(1),
-    };
-    let mut task = ctx.progress.task("waiting for captured requests");
-    waiter
-        .until(
-            "captured requests",
-            |status| task.set(status),
-            || async {
-                let lines = capture::lines(clients, &to).await?;
-                Ok(if lines >= requests {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending(format!("{lines} of {requests} requests captured"))
-                })
-            },
-        )
-        .await
 }
 
 impl Report for DemoReport {}

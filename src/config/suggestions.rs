@@ -48,8 +48,9 @@ impl Config {
             Some(true) => " --local",
             Some(false) if self.remembers_local() => " --local=false",
             None if self.local && !self.remembers_local() => " --local",
-            // A profile or an endpoint overrode it.
-            None if !self.local && self.remembers_local() => " --local=false",
+            // A profile or an endpoint overrode it. An endpoint on this machine comes from the variables of
+            // `mlops local env`, which the next command has, too.
+            None if !self.is_local() && self.remembers_local() => " --local=false",
             _ => "",
         }
     }

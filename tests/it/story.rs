@@ -17,7 +17,8 @@ fn the_demo_runs_the_whole_workflow_and_keeps_the_project() {
         "$ mlops data push data/train flights",
         "$ mlops validate data/spoiled.csv",
         "$ mlops train --branch develop",
-        "$ mlops promote 1 --yes",
+        "$ mlops models approve 1",
+        "$ mlops promote 1",
         "$ mlops monitor run",
         "$ mlops lineage",
     ] {

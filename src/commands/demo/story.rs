@@ -8,6 +8,8 @@ pub(super) struct StoryStep {
     pub(super) arguments: &'static [&'static str],
     /// The expected exit code.
     pub(super) exit: i32,
+    /// The actor whose role the command runs with; without one, it runs with all permissions.
+    pub(super) actor: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,7 @@ const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i3
         program: Program::Mlops,
         arguments,
         exit,
+        actor: None,
     }
 }
 
@@ -33,36 +36,48 @@ const fn git(story: &'static str, arguments: &'static [&'static str]) -> StorySt
         program: Program::Git,
         arguments,
         exit: 0,
+        actor: None,
     }
 }
 
+/// The project, and so the prefix of its roles.
+const PROJECT: &str = "flights";
+
+/// Who runs the commands, as governance.yaml names their roles.
+const DATA_SCIENTIST: &str = "data-scientist";
+const ML_ENGINEER: &str = "ml-engineer";
+const APPROVER: &str = "approver";
+const READER: &str = "reader";
+
 /// The endpoint that `promote` creates; it has the project's name.
-pub(super) const ENDPOINT: &str = "flights";
+pub(super) const ENDPOINT: &str = PROJECT;
 
 /// The file whose rows are sent to the endpoint, and the number of rows per request.
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
 pub(super) const STORY: &[StoryStep] = &[
     git(
-        "1. Create a project, and deploy the architecture to the account.",
+        "1. The operator creates a project, and deploys the architecture to the account.",
         // The directory may be inside another repository, such as a clone of mlops.
         &["init", "--quiet", "--initial-branch=develop"],
     ),
-    mlops("", &["--local", "init", "--name", "flights", "--yes"], 0),
+    mlops("", &["--local", "init", "--name", PROJECT, "--yes"], 0),
     git(
         "   Push the code to CodeCommit.",
         &["push", "--quiet", "codecommit", "develop"],
     ),
     mlops(
-        "2. Push the program to ECR as a container image.",
+        "2. The data scientist pushes the program to ECR as a container image.",
         &["image", "push"],
         0,
-    ),
+    )
+    .by(DATA_SCIENTIST),
     mlops(
-        "3. Upload the training data to S3 as a version.",
+        "3. The data scientist uploads the training data to S3 as a version.",
         &["data", "push", "data/train", "flights"],
         0,
-    ),
+    )
+    .by(DATA_SCIENTIST),
     mlops(
         "   Derive a baseline from the data, for the team to review and commit.",
         &[
@@ -90,40 +105,69 @@ pub(super) const STORY: &[StoryStep] = &[
         3,
     ),
     mlops(
-        "4. Run the pipeline: preprocess, train, evaluate, gate, register.",
+        "4. The data scientist runs the pipeline: preprocess, train, evaluate, gate, register.",
         &["train", "--branch", "develop"],
         0,
-    ),
+    )
+    .by(DATA_SCIENTIST),
     mlops(
-        "5. Approve version 1 and deploy it.",
-        &["promote", "1", "--yes"],
+        "   But a data scientist cannot approve the version.",
+        &["models", "approve", "1"],
+        4,
+    )
+    .by(DATA_SCIENTIST),
+    mlops(
+        "5. The approver approves version 1.",
+        &["models", "approve", "1"],
         0,
-    ),
+    )
+    .by(APPROVER),
+    mlops("   The ML engineer deploys it.", &["promote", "1"], 0).by(ML_ENGINEER),
     StoryStep {
         story: "6. Months later, the endpoint receives different flights.",
         program: Program::Traffic,
         arguments: &[],
         exit: 0,
+        actor: None,
     },
     mlops(
         "   The monitor compares the captured requests with the baseline and finds drift.",
         &["monitor", "run"],
         3,
-    ),
+    )
+    .by(ML_ENGINEER),
     mlops(
         "   Write the same report as an HTML page.",
         &["monitor", "report", "--html", "drift.html"],
         0,
-    ),
-    mlops("7. Review the state of the project.", &["status"], 0),
+    )
+    .by(READER),
+    mlops(
+        "7. An auditor reviews the state of the project.",
+        &["status"],
+        0,
+    )
+    .by(READER),
     mlops(
         "   Trace the origin of the deployed model.",
         &["lineage"],
         0,
-    ),
+    )
+    .by(READER),
 ];
 
 impl StoryStep {
+    /// Runs the command with the role of an actor.
+    const fn by(mut self, actor: &'static str) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// The role that the command runs with.
+    pub(super) fn role(&self) -> Option<String> {
+        self.actor.map(|actor| format!("{PROJECT}-{actor}"))
+    }
+
     /// Formats the command line as the reader sees it.
     pub(super) fn shown(&self) -> String {
         let words = self.arguments.iter().map(|word| {

@@ -91,6 +91,8 @@ async fn a_damaged_manifest_is_reported_and_replaced() {
     flip(&blob(&sandbox, &manifest));
     let args = ["--local", "data", "verify", "flights", "--bucket", BUCKET];
     sandbox.mlops(args).code(3).stderr(str![[r#"
+s3 is busy or did not answer: attempt 2 of 3
+s3 is busy or did not answer: attempt 3 of 3
 error: s3://data/datasets/flights/manifest.json is damaged: its content differs from what was uploaded
 hint: push the data set again to create an intact version
 

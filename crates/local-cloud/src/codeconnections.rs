@@ -82,7 +82,7 @@ struct CreateConnection {
     tags: Tags,
 }
 
-/// `CreateConnection`. Unverified against AWS: two connections may have the same name.
+/// `CreateConnection`. Unverified against AWS [connection-names]: two connections may have the same name.
 async fn create(cloud: &Cloud, input: CreateConnection) -> ApiResult<Value> {
     let provider = input.provider_type.ok_or_else(|| {
         ApiError::validation("You must specify either a ProviderType or a HostArn.")

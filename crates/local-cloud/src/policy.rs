@@ -286,7 +286,7 @@ pub(crate) fn evaluate(
     if policies.boundary.is_some() && !within_boundary && is_limited {
         return denied(Kind::Boundary, false, None);
     }
-    // Unverified against AWS: that a session policy limits what `"Principal": "*"` allows.
+    // Unverified against AWS [policy-session-everyone]: that a session policy limits what `"Principal": "*"` allows.
     if session.is_some() && !within_session && grants.strongest != Some(By::Own) {
         return denied(Kind::Session, false, None);
     }

@@ -3,7 +3,7 @@
 //!
 //! Bias metrics and SHAP values are not computed yet: the types parse and write the file, which is
 //! also the baseline of bias drift and attribution drift. The members inside a facet are unverified
-//! against AWS: the developer guide shows only the outer ones.
+//! against AWS [clarify-facet]: the developer guide shows only the outer ones.
 
 use std::collections::HashMap;
 

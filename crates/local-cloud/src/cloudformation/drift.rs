@@ -180,7 +180,7 @@ impl ResourceDrift {
 
 /// The stack, if it is in a state in which drift can be detected (User Guide, "Detecting drift").
 ///
-/// Unverified against AWS: the message.
+/// Unverified against AWS [drift-message]: the message.
 fn checkable(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
     let stack = stacks::require(cloud, name)?;
     match stack.status {

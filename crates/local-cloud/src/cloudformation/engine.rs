@@ -433,7 +433,7 @@ impl Engine {
     /// Deletes the stack's resources, each before those that it needs; returns those that could not be
     /// deleted. What they need is not deleted either.
     ///
-    /// Unverified against AWS: whether it tries to delete what such a resource needs.
+    /// Unverified against AWS [cfn-failed-deletion]: whether it tries to delete what such a resource needs.
     async fn remove_all(&self, retain: impl Fn(&Resource) -> bool) -> ApiResult<Vec<String>> {
         let mut resources = self.stack()?.resources;
         resources.reverse();

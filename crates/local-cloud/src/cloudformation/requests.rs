@@ -219,7 +219,7 @@ pub(super) struct ContinueRollback {
     others: Others,
 }
 
-/// The error for a resource that needs no skipping. Unverified against AWS: the message.
+/// The error for a resource that needs no skipping. Unverified against AWS [cfn-skip-message]: the message.
 fn cannot_skip(logical: &str) -> ApiError {
     invalid(format!(
         "The resource {logical} in ResourcesToSkip is not in the UPDATE_FAILED state. Only resources whose \

@@ -290,7 +290,7 @@ pub(crate) fn get(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
 /// The same, or the error of the operations that change stacks, and of those about events and change
 /// sets. Verified (AWS's responses in `LocalStack`'s recordings and in issues) for
 /// `DescribeStackEvents`, `UpdateStack`, `CreateChangeSet` and `DeleteChangeSet`; unverified against
-/// AWS for the others.
+/// AWS [cfn-stack-states] for the others.
 pub(crate) fn require(cloud: &Cloud, name: &str) -> ApiResult<Stack> {
     find(cloud, name)?.ok_or_else(|| invalid(format!("Stack [{name}] does not exist")))
 }

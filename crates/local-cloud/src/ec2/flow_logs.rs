@@ -41,7 +41,7 @@ fn invalid(message: impl Into<String>) -> ApiError {
 
 /// Where records would go, as members of a flow log's record. The error is why a destination cannot be used.
 ///
-/// Unverified against AWS: the messages for a destination or a role that cannot be used.
+/// Unverified against AWS [flow-log-messages]: the messages for a destination or a role that cannot be used.
 fn destination(cloud: &Cloud, input: &CreateFlowLogs) -> ApiResult<Result<Value, String>> {
     let (group, arn) = (&input.log_group_name, &input.log_destination);
     if !group.is_empty() && !arn.is_empty() {

@@ -163,7 +163,7 @@ async fn route(cloud: &Cloud, parts: &Parts, body: Body) -> Registered<Response<
 }
 
 /// The operation of ECR whose permission a request needs (ECR user guide, "Private repository policy
-/// examples"). Unverified against AWS: that of `Referrers`.
+/// examples"). Unverified against AWS [ecr-referrers]: that of `Referrers`.
 fn operation(method: &Method, target: &Target<'_>) -> &'static str {
     match (method, target) {
         (_, Target::Tags) => "ListImages",

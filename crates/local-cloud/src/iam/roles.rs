@@ -200,7 +200,7 @@ pub(super) async fn put_boundary(cloud: &Cloud, input: PutBoundary) -> ApiResult
     })
 }
 
-/// Unverified against AWS: that it succeeds for a role without a boundary.
+/// Unverified against AWS [boundary-absent]: that it succeeds for a role without a boundary.
 pub(super) async fn delete_boundary(cloud: &Cloud, input: RoleName) -> ApiResult<Empty> {
     change(cloud, &input.role_name, |role| {
         role.boundary = None;

@@ -263,7 +263,8 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    /// An element of `EvaluationResults`. Unverified against AWS: that several resources are several elements.
+    /// An element of `EvaluationResults`. Unverified against AWS [simulation-resources]: that several
+    /// resources are several elements.
     fn result(&self, action: &str, resource: &str, is_specific: bool) -> Value {
         let call = Call {
             action: action.to_owned(),

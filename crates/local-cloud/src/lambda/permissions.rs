@@ -117,7 +117,7 @@ pub(super) async fn remove(cloud: &Cloud, input: RemovePermission) -> ApiResult<
             .policy
             .retain(|known| known["Sid"] != input.statement_id.as_str());
         if record.policy.len() == before {
-            // Unverified against AWS: the message.
+            // Unverified against AWS [lambda-policy-message]: the message.
             return Err(ApiError::not_found(
                 "ResourceNotFoundException",
                 format!(

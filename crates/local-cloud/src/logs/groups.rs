@@ -34,7 +34,7 @@ fn keys(cloud: &Cloud) -> Collection<'_, String> {
 
 /// The key of a log group, which must exist and be enabled.
 ///
-/// Unverified against AWS: Logs also checks that the key's policy admits it.
+/// Unverified against AWS [logs-key-policy]: Logs also checks that the key's policy admits it.
 async fn check_key(cloud: &Cloud, group: &str, key: &str) -> ApiResult<()> {
     let refused = || {
         let arn = cloud.arn("logs", format_args!("log-group:{group}"));

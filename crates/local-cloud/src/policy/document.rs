@@ -302,7 +302,8 @@ impl Resource {
 impl Named {
     fn is(&self, principal: &Principal, effect: Effect) -> Option<By> {
         match self {
-            // Unverified against AWS: services are allowed only by their names, and denied with everyone.
+            // Unverified against AWS [policy-service-principal]: services are allowed only by their names,
+            // and denied with everyone.
             Self::Everyone => (principal.kind == PrincipalKind::Aws || effect == Effect::Deny)
                 .then_some(By::Everyone),
             Self::Account(id) => {

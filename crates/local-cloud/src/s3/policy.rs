@@ -237,7 +237,7 @@ impl Policy {
                 let exempt = EXEMPT.contains(name)
                     || name.starts_with("x-ignore-")
                     // A checksum grants nothing: it can only make the upload fail. Unverified
-                    // against AWS.
+                    // against AWS [s3-form-checksum].
                     || name.starts_with("x-amz-checksum-");
                 !exempt && !named(name)
             })

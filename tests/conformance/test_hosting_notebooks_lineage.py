@@ -433,6 +433,11 @@ def notebook(sagemaker, client, role):
     sagemaker.create_notebook_instance_lifecycle_config(
         NotebookInstanceLifecycleConfigName="lc", OnStart=[{"Content": script}]
     )
+    codecommit = client("codecommit")
+    codecommit.create_repository(repositoryName="x")
+    codecommit.create_commit(
+        repositoryName="x", branchName="main", putFiles=[{"filePath": "README.md", "fileContent": b"x"}]
+    )
     url = "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/x"
     sagemaker.create_code_repository(CodeRepositoryName="code", GitConfig={"RepositoryUrl": url, "Branch": "main"})
     yield {
@@ -450,6 +455,7 @@ def notebook(sagemaker, client, role):
     }
     sagemaker.delete_code_repository(CodeRepositoryName="code")
     sagemaker.delete_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="lc")
+    codecommit.delete_repository(repositoryName="x")
 
 
 def test_a_notebook_needs_what_it_references(sagemaker, notebook, role):

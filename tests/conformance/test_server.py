@@ -54,8 +54,8 @@ while true; do sleep 1; done
 
 
 class Server:
-    def __init__(self, state, *options):
-        self.state, self.options = state, options
+    def __init__(self, state, *options, environment=None):
+        self.state, self.options, self.environment = state, options, environment or {}
 
     def mlops(self, *arguments):
         done = subprocess.run([BIN, *arguments, "--state", self.state], capture_output=True, text=True)
@@ -64,7 +64,8 @@ class Server:
 
     def start(self):
         self.process = subprocess.Popen(
-            [BIN, "local", "start", "--port", "0", "--quiet", "--state", self.state, *self.options]
+            [BIN, "local", "start", "--port", "0", "--quiet", "--state", self.state, *self.options],
+            env={**os.environ, **self.environment},
         )
         for _ in range(1000):
             if json.loads(self.mlops("local", "status", "--output", "json"))["running"]:

@@ -300,7 +300,8 @@ fn a_change_of_the_program_moves_kilobytes_and_the_image_runs() {
     push();
     let run = sandbox.mlops(["--local", "train"]).code(1);
     assert!(
-        run.stderr.contains("install the image's requirements.txt"),
+        run.stderr
+            .contains("install the packages of requirements.txt"),
         "{}",
         run.stderr
     );

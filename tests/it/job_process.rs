@@ -1,7 +1,9 @@
 //! The hidden process that becomes a job's program: what the program can and cannot see.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -124,4 +126,76 @@ fn entries_of_opt() -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The supervisor of a notebook instance without namespaces, where no kernel ends what it started.
+#[test]
+fn a_supervisor_ends_with_its_input_and_leaves_nothing_behind() {
+    let sandbox = Sandbox::new();
+    let seconds = format!("9{}", std::process::id());
+    let spec = json!({
+        "level": "nothing",
+        "network": true,
+        "view": {"notebook": {"volume": sandbox.path(), "private_tmp": false}},
+        "scratch": sandbox.path(),
+        "hide": [],
+        "command": [],
+        "environment": {},
+        "working_directory": "/",
+        "parent": std::process::id(),
+        "supervised": true,
+    });
+    sandbox.write("spec.json", spec.to_string());
+    let mut command = sandbox.command("");
+    command.args(["job-process", "spec.json"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut supervisor = command.spawn().unwrap();
+    let mut input = supervisor.stdin.take().unwrap();
+    let mut events = BufReader::new(supervisor.stdout.take().unwrap()).lines();
+    let start = |name: &str, script: &str, limit: serde_json::Value| {
+        json!({
+            "name": name,
+            "superuser": true,
+            "command": ["/bin/sh", "-c", script],
+            "environment": {"PATH": "/usr/bin:/bin"},
+            "working_directory": "/",
+            "limit": limit,
+        })
+    };
+    writeln!(input, "{spec}").unwrap();
+    let mut run = |start: serde_json::Value| {
+        writeln!(input, "{start}").unwrap();
+        let mut output = Vec::new();
+        loop {
+            let event = events.next().unwrap().unwrap();
+            let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+            if let Some(line) = event["output"]["line"].as_str() {
+                output.push(line.to_owned());
+            } else {
+                return (output, event["ended"]["end"].clone());
+            }
+        }
+    };
+    let background = format!("echo one; sleep {seconds} & setsid sleep {seconds} & echo two >&2");
+    let (output, end) = run(start("first", &background, json!(null)));
+    assert_eq!(output, ["one", "two"]);
+    assert_eq!(end, json!({"code": 0, "timed_out": false}));
+    let limit = json!({"secs": 0, "nanos": 1_000_000});
+    let (_, end) = run(start("slow", &format!("sleep {seconds}"), limit));
+    assert_eq!(end, json!({"code": 137, "timed_out": true}));
+    let mut absent = start("absent", "", json!(null));
+    absent["command"] = json!(["/no/such/program"]);
+    let (output, end) = run(absent);
+    assert!(output[0].contains("/no/such/program"), "{output:?}");
+    assert_eq!(end, json!({"code": 126, "timed_out": false}));
+    // What the first script left in the background is still running.
+    let running = || {
+        let pattern = format!("^sleep {seconds}$");
+        let found = Command::new("pgrep").args(["-f", &pattern]).output();
+        found.unwrap().stdout.len()
+    };
+    assert!(running() > 0);
+    drop(input);
+    assert!(supervisor.wait().unwrap().success());
+    assert_eq!(running(), 0);
 }

@@ -2,6 +2,7 @@
 //!
 //! A server has none unless its host names one: see [`crate::Host::fault`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub(crate) enum Action {
 pub(crate) struct Faults {
     /// Each with the subject that it is for: a resource type, or `TYPE/LOGICAL ID`.
     injected: Mutex<Vec<(Point, String, Action)>>,
+    /// Time limits that tests shorten, by name.
+    limits: Mutex<BTreeMap<String, Duration>>,
     #[cfg(test)]
     reached: tokio::sync::Notify,
 }
@@ -67,10 +70,22 @@ impl Faults {
         self.list().push((point, subject.to_owned(), action));
     }
 
-    /// Injects the fault that a host describes: `kill POINT SUBJECT` or `hold POINT SUBJECT FILE`.
+    /// Injects the faults that a host describes, separated by `;`: `kill POINT SUBJECT`, `hold POINT
+    /// SUBJECT FILE`, or `limit NAME SECONDS` for a shorter time limit.
     pub(crate) fn inject_text(&self, text: &str) -> Result<()> {
+        text.split(';')
+            .try_for_each(|fault| self.inject_one(fault.trim()))
+    }
+
+    fn inject_one(&self, text: &str) -> Result<()> {
         let (action, rest) = text.split_once(' ').context("a fault has a point")?;
         let (point, rest) = rest.split_once(' ').context("a fault has a subject")?;
+        if action == "limit" {
+            let limit = Duration::from_secs(rest.parse().context("a limit is in seconds")?);
+            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+            limits.insert(point.to_owned(), limit);
+            return Ok(());
+        }
         let point = match point {
             "resource-create" => Point::Create,
             "resource-created" => Point::Created,
@@ -93,6 +108,13 @@ impl Faults {
     pub(crate) async fn reached(&self) {
         self.reached.notified().await;
     }
+}
+
+/// A named time limit: the usual one, unless a test has shortened it.
+pub(crate) fn limit(cloud: &Cloud, name: &str, usual: Duration) -> Duration {
+    let limits = cloud.state::<Faults>().limits.lock();
+    let limits = limits.unwrap_or_else(PoisonError::into_inner);
+    limits.get(name).copied().unwrap_or(usual)
 }
 
 /// A named point: runs the fault injected here for this resource; does nothing outside of tests.

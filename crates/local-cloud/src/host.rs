@@ -25,8 +25,9 @@ pub struct Host {
     pub installer_environment: fn() -> Environment,
     /// True if git tracks files in a directory. False without git.
     pub is_tracked: fn(&Path) -> anyhow::Result<bool>,
-    /// A fault to inject, for tests of crashes: `kill POINT SUBJECT` ends the server at a named point;
-    /// `hold POINT SUBJECT FILE` creates the file there and waits until it is removed.
+    /// Faults to inject, for tests, separated by `;`: `kill POINT SUBJECT` ends the server at a named
+    /// point; `hold POINT SUBJECT FILE` creates the file there and waits until it is removed; `limit
+    /// NAME SECONDS` shortens a time limit.
     pub fault: fn() -> Option<String>,
 }
 

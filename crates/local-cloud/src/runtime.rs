@@ -30,12 +30,14 @@ use super::{Cloud, beneath, unpack};
 mod enter;
 mod function;
 mod image;
+mod notebook;
 mod packages;
 mod process;
 mod venv;
 
 pub(super) use enter::exec;
 pub(crate) use function::{FunctionSpec, Program, TASK_ROOT, launch_function};
+pub(crate) use notebook::{Jupyter, LOG_GROUP, Machine, MachineSpec, Outcome, Run, Script};
 pub(crate) use process::Running;
 
 use enter::{IsolationLevel, SandboxSpec, View};
@@ -315,6 +317,7 @@ async fn start(cloud: &Cloud, container: ContainerSpec, network: bool) -> ApiRes
         environment,
         working_directory: working,
         parent: std::process::id(),
+        supervised: false,
     };
     process::spawn(
         &spec,

@@ -59,7 +59,11 @@ fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends the processes of jobs and endpoints before the server ends.
+/// Ends the processes of jobs, endpoints and notebook instances before the server ends.
 async fn shut_down(cloud: &Cloud) {
-    tokio::join!(jobs::shut_down(cloud), hosting::shut_down(cloud));
+    tokio::join!(
+        jobs::shut_down(cloud),
+        hosting::shut_down(cloud),
+        notebooks::shut_down(cloud)
+    );
 }

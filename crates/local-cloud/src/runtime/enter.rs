@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -18,6 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::log;
 
+#[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
+mod stages;
+mod supervisor;
+
+pub(super) use supervisor::{Ended, Event, Start};
+
 /// Exit code of Docker and shells for a command that does not exist.
 const NOT_FOUND: u8 = 127;
 
@@ -25,8 +34,10 @@ const NOT_FOUND: u8 = 127;
 /// standard input.
 const SECOND_STAGE: &str = "-";
 
-/// User and group id of the program in its namespace.
-#[cfg(target_os = "linux")]
+/// The first argument of a process that becomes a user of its namespace and then a program.
+const AS_USER: &str = "as-user";
+
+/// User and group id of the program in its namespace; on Amazon Linux, of `ec2-user`.
 const ORDINARY_USER: u32 = 1000;
 
 /// The isolation of a job from the machine, best first.
@@ -97,6 +108,14 @@ pub(super) enum View {
         /// Becomes /var/task.
         code: PathBuf,
     },
+    /// The files of a notebook instance, most of them from the directory `scratch`: the home of
+    /// ec2-user, a private /etc and /opt, and all others read-only where the kernel allows it.
+    Notebook {
+        /// Becomes /home/ec2-user/SageMaker.
+        volume: PathBuf,
+        /// True for a private /tmp; false if programs of the instance are in that of the machine.
+        private_tmp: bool,
+    },
 }
 
 /// The specification that the server passes to the job process in a file.
@@ -120,19 +139,22 @@ pub(super) struct SandboxSpec {
     pub(super) working_directory: PathBuf,
     /// The process id of the server.
     pub(super) parent: u32,
+    /// True for a process that starts programs as its input requests, until that ends.
+    #[serde(default)]
+    pub(super) supervised: bool,
 }
 
 /// Runs the hidden job process: enters the namespaces of the job and becomes the program, or the
 /// first process of its process namespace, which starts the program.
 pub(crate) fn exec(arguments: &[String]) -> ExitCode {
-    let [file] = arguments else {
-        log::write_line("error: job-process is started by the local cloud only");
-        return ExitCode::from(2);
-    };
-    let result = if file == SECOND_STAGE {
-        second_stage()
-    } else {
-        first_stage(Path::new(file))
+    let result = match arguments {
+        [first] if first == SECOND_STAGE => second_stage(),
+        [file] => first_stage(Path::new(file)),
+        [first, id, program, arguments @ ..] if first == AS_USER => as_user(id, program, arguments),
+        _ => {
+            log::write_line("error: job-process is started by the local cloud only");
+            return ExitCode::from(2);
+        }
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -167,10 +189,16 @@ fn first_stage(file: &Path) -> Result<u8, Failure> {
     }
     if spec.level.processes() {
         exit_with_parent(spec.parent)?;
-        return stages::first(text);
+        return stages::first(text, spec.supervised);
     }
     if spec.level.users() {
-        drop_privileges()?;
+        drop_privileges(&spec)?;
+    }
+    if spec.supervised {
+        // The first line is the specification again, for a second stage.
+        std::io::stdin().lock().read_line(&mut String::new())?;
+        // Ends with its input, which ends with the server, to end first what it started.
+        return Ok(supervisor::run(spec.level)?);
     }
     exit_with_parent(spec.parent)?;
     match program(&spec)? {
@@ -181,6 +209,9 @@ fn first_stage(file: &Path) -> Result<u8, Failure> {
 
 fn second_stage() -> Result<u8, Failure> {
     let spec = stages::second()?;
+    if spec.supervised {
+        return Ok(supervisor::run(spec.level)?);
+    }
     match program(&spec)? {
         Some(mut command) => match command.stdin(Stdio::null()).spawn() {
             Ok(child) => Ok(stages::wait(&child)?),
@@ -188,6 +219,16 @@ fn second_stage() -> Result<u8, Failure> {
         },
         None => Ok(0),
     }
+}
+
+/// Becomes a user of a new user namespace, and then the program.
+fn as_user(id: &str, program: &str, arguments: &[String]) -> Result<u8, Failure> {
+    become_user(id.parse()?)?;
+    let error = Command::new(program).args(arguments).exec();
+    Err(Failure {
+        code: NOT_FOUND - 1,
+        error: anyhow!(error).context(format!("cannot run {program}")),
+    })
 }
 
 fn exec_failure(spec: &SandboxSpec, error: std::io::Error) -> Failure {
@@ -253,7 +294,7 @@ fn isolate(_spec: &SandboxSpec) -> Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn drop_privileges() -> Result<()> {
+fn become_user(_id: u32) -> Result<()> {
     Err(anyhow!("this system has no user namespaces"))
 }
 
@@ -261,7 +302,7 @@ fn drop_privileges() -> Result<()> {
 mod stages {
     use super::{Failure, Result, SandboxSpec, anyhow};
 
-    pub(super) fn first(_spec: Vec<u8>) -> Result<u8, Failure> {
+    pub(super) fn first(_spec: Vec<u8>, _supervised: bool) -> Result<u8, Failure> {
         Err(anyhow!("this system has no process namespaces").into())
     }
 
@@ -304,10 +345,11 @@ fn isolate(spec: &SandboxSpec) -> Result<()> {
         None::<&str>,
     )
     .context("cannot make the mounts private")?;
+    // Its own path may be covered or hidden by then.
+    let empty = mounts::open_handle(&spec.scratch.join("empty"))?;
     mounts::private(spec)?;
-    let empty = spec.scratch.join("empty");
-    for directory in &spec.hide {
-        mounts::bind(&empty, directory)?;
+    for directory in spec.hide.iter().filter(|directory| directory.is_dir()) {
+        mounts::bind(&mounts::handle_path(&empty), directory)?;
     }
     Ok(())
 }
@@ -323,243 +365,18 @@ fn map(inner: u32, uid: u32, gid: u32) -> Result<()> {
     write("/proc/self/gid_map", format!("{inner} {gid} 1"))
 }
 
-/// Enters a second user namespace as an ordinary user. The mounts belong to the first namespace,
-/// where the program has no capabilities; and because its user is not 0, it has none in its own
-/// namespace after it is executed.
+/// Enters a second user namespace. The mounts belong to the first namespace, where the program has no
+/// capabilities. An ordinary user has none in its own namespace, either, after the program is executed;
+/// what starts the programs of a notebook instance is that namespace's superuser, as which life-cycle
+/// scripts run.
+fn drop_privileges(spec: &SandboxSpec) -> Result<()> {
+    become_user(if spec.supervised { 0 } else { ORDINARY_USER })
+}
+
+/// Enters a further user namespace as this user. The calling process is user 0 of its own.
 #[cfg(target_os = "linux")]
-fn drop_privileges() -> Result<()> {
+fn become_user(id: u32) -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)
-        .context("cannot enter a second user namespace")?;
-    map(ORDINARY_USER, 0, 0)
-}
-
-/// The two processes around a program with a process namespace: the first waits outside, the second
-/// is the first process of the namespace; when it ends, the kernel kills all others.
-#[cfg(target_os = "linux")]
-mod stages {
-    use std::io::{BufRead, Read, Write};
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
-    use std::process::{Child, Command, Stdio};
-
-    use anyhow::{Context as _, Result, anyhow};
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    use nix::mount::{MsFlags, mount};
-    use nix::sys::prctl::set_pdeathsig;
-    use nix::sys::signal::{SigSet, Signal};
-    use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::Pid;
-
-    use super::{Failure, SECOND_STAGE, SandboxSpec, drop_privileges};
-
-    /// Starts the second stage and passes its exit code on.
-    pub(super) fn first(mut spec: Vec<u8>) -> Result<u8, Failure> {
-        // SIGTERM is sent to the whole group: the program must handle it, not this process.
-        SigSet::all().thread_block()?;
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("mlops")
-            .args(["job-process", SECOND_STAGE])
-            .env_clear()
-            .stdin(Stdio::piped())
-            .spawn()
-            .context("cannot enter a process namespace")?;
-        let mut pipe = child.stdin.take().context("no pipe")?;
-        spec.push(b'\n');
-        pipe.write_all(&spec).context("the second stage ended")?;
-        let status = child.wait()?;
-        // Kept open until now: its end would tell the second stage that this process is gone.
-        drop(pipe);
-        let code = status
-            .code()
-            .or_else(|| status.signal().map(|signal| 128 + signal));
-        Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
-    }
-
-    /// Completes the isolation inside the namespace.
-    pub(super) fn second() -> Result<SandboxSpec> {
-        let mut input = std::io::stdin().lock();
-        let mut line = Vec::new();
-        input.read_until(b'\n', &mut line)?;
-        let spec: SandboxSpec = serde_json::from_slice(&line)?;
-        mount(
-            Some("proc"),
-            "/proc",
-            Some("proc"),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-            None::<&str>,
-        )
-        .context("cannot mount its own /proc")?;
-        if spec.level.users() {
-            drop_privileges()?;
-        }
-        set_pdeathsig(Signal::SIGKILL)?;
-        // If the first stage had ended before that, the pipe would have ended, too.
-        fcntl(std::io::stdin(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        if matches!(input.read(&mut [0]), Ok(0)) {
-            return Err(anyhow!("the local cloud has ended"));
-        }
-        // The kernel does not deliver signals to the first process of a namespace; its children
-        // inherit the mask, which must be empty for them.
-        SigSet::empty().thread_set_mask()?;
-        Ok(spec)
-    }
-
-    /// Waits for the program, and reaps orphans, which are adopted by the first process.
-    pub(super) fn wait(program: &Child) -> Result<u8> {
-        let program = Pid::from_raw(i32::try_from(program.id())?);
-        loop {
-            let (ended, code) = match waitpid(Pid::from_raw(-1), None) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-                Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if ended == program {
-                return Ok(u8::try_from(code).unwrap_or(1));
-            }
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod mounts {
-    use std::fs::File;
-    use std::os::fd::{AsRawFd, OwnedFd};
-    use std::path::{Path, PathBuf};
-
-    use anyhow::{Context as _, Result};
-    use nix::fcntl::{OFlag, open};
-    use nix::mount::{MntFlags, MsFlags, mount, umount2};
-    use nix::sys::stat::Mode;
-    use nix::sys::statvfs::{FsFlags, statvfs};
-
-    use super::{SandboxSpec, View};
-
-    pub(super) fn bind(source: &Path, target: &Path) -> Result<()> {
-        mount(
-            Some(source),
-            target,
-            None::<&str>,
-            MsFlags::MS_BIND | MsFlags::MS_REC,
-            None::<&str>,
-        )
-        .with_context(|| format!("cannot mount {} on {}", source.display(), target.display()))
-    }
-
-    /// Covers /opt with its old contents, the directory of the job as /opt/ml and the entries of
-    /// the image; or /var with its old contents and the code of the function as /var/task. Nothing
-    /// is written to the directories of the machine.
-    pub(super) fn private(spec: &SandboxSpec) -> Result<()> {
-        // The mounted directories may themselves be below the directory that is covered.
-        match &spec.view {
-            View::Job { base_dir, opt } => {
-                let (base_dir, image) = (open_handle(base_dir)?, open_handle(opt)?);
-                cover(Path::new("/opt"), spec, |opt| {
-                    let ml = opt.join("ml");
-                    std::fs::create_dir(&ml)?;
-                    bind(&handle_path(&base_dir), &ml)?;
-                    let image = handle_path(&image);
-                    for entry in std::fs::read_dir(&image)? {
-                        let name = entry?.file_name();
-                        let target = opt.join(&name);
-                        if bind_entry(&image.join(&name), &target)? {
-                            read_only(&target);
-                        }
-                    }
-                    Ok(())
-                })
-            }
-            View::Task { code } => {
-                let code = open_handle(code)?;
-                cover(Path::new("/var"), spec, |var| {
-                    let task = var.join("task");
-                    std::fs::create_dir(&task)?;
-                    bind(&handle_path(&code), &task)?;
-                    read_only(&task);
-                    Ok(())
-                })
-            }
-        }
-    }
-
-    /// Covers a directory with an empty one, calls `fill` to add entries to it, and then restores
-    /// the old contents.
-    fn cover(
-        directory: &Path,
-        spec: &SandboxSpec,
-        fill: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        let old = spec.scratch.join("old");
-        bind(directory, &old)?;
-        let handle = open_handle(&old)?;
-        mount(
-            Some("tmpfs"),
-            directory,
-            Some("tmpfs"),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-            Some("mode=755,size=4m"),
-        )
-        .with_context(|| format!("cannot cover {}", directory.display()))?;
-        fill(directory)?;
-        let entries = handle_path(&handle);
-        for entry in std::fs::read_dir(&entries)? {
-            let name = entry?.file_name();
-            bind_entry(&entries.join(&name), &directory.join(&name))?;
-        }
-        // Its target may be covered by now; the lazily detached mount is not used any more.
-        let _ = umount2(&old, MntFlags::MNT_DETACH);
-        Ok(())
-    }
-
-    /// Opens a directory, so that it stays accessible whatever covers its path. A directory that a
-    /// program replaced with a link is refused.
-    fn open_handle(directory: &Path) -> Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        open(directory, flags, Mode::empty())
-            .with_context(|| format!("cannot open {}", directory.display()))
-    }
-
-    fn handle_path(handle: &OwnedFd) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
-    }
-
-    /// Mounts `source` on `target`; false if it is a link or already exists.
-    fn bind_entry(source: &Path, target: &Path) -> Result<bool> {
-        if target.symlink_metadata().is_ok() {
-            return Ok(false);
-        }
-        let kind = source.symlink_metadata()?.file_type();
-        if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(source)?, target)?;
-            return Ok(false);
-        }
-        if kind.is_dir() {
-            std::fs::create_dir(target)?;
-        } else {
-            File::create(target)?;
-        }
-        bind(source, target)?;
-        Ok(true)
-    }
-
-    /// Makes a mount read-only, because jobs share the files of the image. This is a convenience,
-    /// not a protection: some kernels refuse the remount inside a user namespace, and the job runs
-    /// anyway.
-    fn read_only(target: &Path) {
-        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        if let Ok(found) = statvfs(target) {
-            // Restrictions of the outer mount must be kept.
-            for (set, flag) in [
-                (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-                (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-                (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-                (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-                (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-            ] {
-                if found.flags().contains(set) {
-                    flags |= flag;
-                }
-            }
-        }
-        let _ = mount(None::<&str>, target, None::<&str>, flags, None::<&str>);
-    }
+        .context("cannot enter a further user namespace")?;
+    map(id, 0, 0)
 }

@@ -104,6 +104,7 @@ pub(crate) async fn launch_function(
         environment,
         working_directory: root,
         parent: std::process::id(),
+        supervised: false,
     };
     Ok((process::spawn(&spec, lines).await?, notes))
 }

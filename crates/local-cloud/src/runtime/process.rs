@@ -163,6 +163,7 @@ fn try_level(parent: &Path, level: IsolationLevel) -> ApiResult<Option<String>> 
         environment: BTreeMap::default(),
         working_directory: "/".into(),
         parent: std::process::id(),
+        supervised: false,
     })?
     .output()?;
     let reason = String::from_utf8_lossy(&output.stderr);
@@ -205,7 +206,17 @@ pub(super) async fn spawn(
     spec: &SandboxSpec,
     lines: impl FnMut(&Lines) + Send + 'static,
 ) -> ApiResult<Running> {
+    spawn_with_input(spec, Stdio::null(), lines).await
+}
+
+/// [`spawn`] for a process that reads an input.
+pub(super) async fn spawn_with_input(
+    spec: &SandboxSpec,
+    input: Stdio,
+    lines: impl FnMut(&Lines) + Send + 'static,
+) -> ApiResult<Running> {
     let mut command = command(spec)?;
+    command.stdin(input);
     let scratch = spec.scratch.clone();
     let (reader, writer) = std::io::pipe()?;
     let output: Output = Arc::new(Mutex::new(Some(writer.try_clone()?)));

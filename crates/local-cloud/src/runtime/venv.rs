@@ -51,12 +51,7 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
         Some(file) => std::fs::read(file)?,
         None => Vec::new(),
     };
-    let mut hash = Sha256::new();
-    for part in [version.as_bytes(), executable.as_bytes(), &wanted] {
-        hash.update(part);
-        hash.update([0]);
-    }
-    let key = hex::encode(&hash.finalize()[..16]);
+    let key = key(&version, &executable, &wanted);
     let directory = settings.cache.join("venvs");
     std::fs::create_dir_all(&directory)?;
     let link = directory.join(&key);
@@ -94,6 +89,23 @@ pub(super) async fn prepare(settings: &Settings, requirements: Option<&Path>) ->
     std::fs::rename(&temporary, &link)?;
     ready(Some(start.elapsed()))
         .ok_or_else(|| ApiError::internal("the virtual environment disappeared"))
+}
+
+/// The path at which [`prepare`] publishes the environment for these requirements.
+pub(super) async fn location(settings: &Settings, requirements: &str) -> ApiResult<PathBuf> {
+    let (version, executable) = identify(&settings.python).await?;
+    let key = key(&version, &executable, requirements.as_bytes());
+    Ok(settings.cache.join("venvs").join(key))
+}
+
+/// The name of an environment: what it was created from.
+fn key(version: &str, executable: &str, wanted: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for part in [version.as_bytes(), executable.as_bytes(), wanted] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hex::encode(&hash.finalize()[..16])
 }
 
 /// Opens a file of the cache for appending, and creates it if necessary. Code of the installed
@@ -218,7 +230,7 @@ async fn create(
         text(requirements)?,
     ]);
     installer
-        .run(program, &pip, "install the image's requirements.txt")
+        .run(program, &pip, "install the packages of requirements.txt")
         .await?;
     // Code of packages can write there; remaining files do not make the environment unusable.
     let _ = beneath::remove(&home);

@@ -1,7 +1,11 @@
-//! Notebook instances, their life-cycle configurations, and code repositories: records with AWS's
-//! state machine and AWS's checks. No Jupyter runs here; life-cycle scripts are stored but not run.
-
-use std::time::Duration;
+//! Notebook instances, their life-cycle configurations, and code repositories.
+//!
+//! ```text
+//! operations (here, lifecycles, repositories) ── records
+//!      │ transitions ── statuses                    presigned ── URLs, JupyterLab
+//!      ▼                                              │
+//!    machines ── one machine per running instance (runtime/notebook) ── volumes
+//! ```
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,22 +17,30 @@ use super::states::NotebookStatus;
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
-use crate::{Cloud, clock, iam};
+use crate::{Cloud, iam};
 
 mod lifecycles;
+mod machines;
+mod presigned;
 mod repositories;
+mod transitions;
+mod volumes;
 
 use lifecycles::LIFECYCLES;
 use repositories::REPOSITORIES;
+
+pub(super) use machines::shut_down;
+pub(super) use transitions::recover;
 
 operations! {
     "CreateNotebookInstance" => create,
     "DescribeNotebookInstance" => describe,
     "ListNotebookInstances" => list,
     "UpdateNotebookInstance" => update,
-    "DeleteNotebookInstance" => delete,
-    "StartNotebookInstance" => start,
-    "StopNotebookInstance" => stop,
+    "DeleteNotebookInstance" => transitions::delete,
+    "StartNotebookInstance" => transitions::start,
+    "StopNotebookInstance" => transitions::stop,
+    "CreatePresignedNotebookInstanceUrl" => presigned::create,
     "CreateNotebookInstanceLifecycleConfig" => lifecycles::create,
     "DescribeNotebookInstanceLifecycleConfig" => lifecycles::describe,
     "ListNotebookInstanceLifecycleConfigs" => lifecycles::list,
@@ -47,6 +59,7 @@ const NOTEBOOKS: Records = Records {
     arn: "NotebookInstanceArn",
     resource: "notebook-instance",
     title: "notebook instance",
+    absent: Some("RecordNotFound"),
     list: "NotebookInstances",
     summary: &[
         "NotebookInstanceStatus",
@@ -60,8 +73,19 @@ const NOTEBOOKS: Records = Records {
     ],
 };
 
-/// Time that a notebook instance is Pending or Stopping.
-const TRANSITION: Duration = Duration::from_millis(300);
+/// The platform of a new notebook instance: since 15 May 2026 the default, since 1 July 2026 the only one.
+const PLATFORM: &str = "notebook-al2023-v1";
+
+/// Refuses the platforms with Amazon Linux 1 and 2, with AWS's message for the former.
+fn check_platform(platform: &str) -> ApiResult<()> {
+    if platform == PLATFORM {
+        return Ok(());
+    }
+    // Unverified against AWS: that the message is the same for Amazon Linux 2.
+    Err(ApiError::validation(format!(
+        "Platform identifier ({platform}) is not supported for this service."
+    )))
+}
 
 /// A setting that is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +140,8 @@ async fn create(cloud: &Cloud, input: Stored<CreateNotebook>) -> ApiResult<Value
         )));
     }
     iam::require_role(cloud, &input.role_arn, "sagemaker.amazonaws.com")?;
+    let platform = input.platform_identifier.as_deref().unwrap_or(PLATFORM);
+    check_platform(platform)?;
     let settings = &input.settings;
     settings.check()?;
     let groups = settings.security_group_ids.as_deref().unwrap_or_default();
@@ -134,13 +160,12 @@ async fn create(cloud: &Cloud, input: Stored<CreateNotebook>) -> ApiResult<Value
         "InstanceMetadataServiceConfiguration",
     ]);
     let switch = |given: Option<Switch>| json!(given.unwrap_or(Switch::Enabled));
-    let platform = input.platform_identifier.as_deref();
     record["SecurityGroups"] = json!(groups);
     record["NotebookInstanceLifecycleConfigName"] = json!(input.references.lifecycle_config_name);
     record["DirectInternetAccess"] = switch(settings.direct_internet_access);
     record["VolumeSizeInGB"] = json!(settings.volume_size.unwrap_or(5));
     record["RootAccess"] = switch(settings.root_access);
-    record["PlatformIdentifier"] = json!(platform.unwrap_or("notebook-al2-v3"));
+    record["PlatformIdentifier"] = json!(platform);
     record["NotebookInstanceStatus"] = NotebookStatus::Pending.into();
     record["Url"] = json!(format!("{name}.notebook.{}.sagemaker.aws", cloud.region()));
     if settings.subnet_id.is_some() {
@@ -148,12 +173,7 @@ async fn create(cloud: &Cloud, input: Stored<CreateNotebook>) -> ApiResult<Value
         record["NetworkInterfaceId"] = json!(format!("eni-{}", &id[..17]));
     }
     let created = NOTEBOOKS.create(cloud, name, record, input.tags.as_ref())?;
-    settle(
-        cloud,
-        name,
-        NotebookStatus::Pending,
-        NotebookStatus::InService,
-    );
+    transitions::boot(cloud, name, NotebookStatus::Pending);
     Ok(created)
 }
 
@@ -205,79 +225,6 @@ impl References {
         }
         Ok(())
     }
-}
-
-/// Moves a notebook instance from one status to the next after a delay.
-fn settle(cloud: &Cloud, name: &str, from: NotebookStatus, to: NotebookStatus) {
-    let (inner, whose) = (cloud.clone(), name.to_owned());
-    let work = async move {
-        clock::sleep(TRANSITION).await;
-        arrive(&inner, &whose, from, to, None).await;
-    };
-    supervise(cloud, name, from, work);
-}
-
-/// Runs the work of a transition in the background. If it panics, the notebook instance fails.
-fn supervise(
-    cloud: &Cloud,
-    name: &str,
-    from: NotebookStatus,
-    work: impl Future<Output = ()> + Send + 'static,
-) {
-    let (broken, name) = (cloud.clone(), name.to_owned());
-    cloud.spawn(
-        format!("notebook instance {name}"),
-        work,
-        move |error| async move {
-            let failed = NotebookStatus::Failed;
-            arrive(&broken, &name, from, failed, Some(error.message)).await;
-        },
-    );
-}
-
-/// Writes the status after `from`, with the reason of a failure.
-async fn arrive(
-    cloud: &Cloud,
-    name: &str,
-    from: NotebookStatus,
-    to: NotebookStatus,
-    reason: Option<String>,
-) {
-    // There is no record if the state directory was removed.
-    let write = || {
-        NOTEBOOKS.change(cloud, name, |record| {
-            if status(record) == Some(from) {
-                record["NotebookInstanceStatus"] = to.into();
-                if let Some(reason) = &reason {
-                    record["FailureReason"] = json!(format!("InternalServerError: {reason}"));
-                }
-            }
-            Ok(())
-        })
-    };
-    let what = format!("notebook instance {name}");
-    let _ = cloud.persist(&what, write).await;
-}
-
-/// Completes the transitions that were in progress when the server ended.
-pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
-    for record in NOTEBOOKS.all(cloud)? {
-        let name = record["NotebookInstanceName"].as_str().unwrap_or_default();
-        let arrived = match status(&record) {
-            Some(NotebookStatus::Pending) => NotebookStatus::InService,
-            Some(NotebookStatus::Stopping) => NotebookStatus::Stopped,
-            Some(NotebookStatus::Deleting) => {
-                NOTEBOOKS.remove(cloud, name)?;
-                continue;
-            }
-            _ => continue,
-        };
-        NOTEBOOKS.change(cloud, name, |record| {
-            record["NotebookInstanceStatus"] = arrived.into();
-            Ok(())
-        })?;
-    }
-    Ok(())
 }
 
 /// The status of a record.
@@ -354,6 +301,7 @@ const AT_REST: &[NotebookStatus] = &[NotebookStatus::Stopped, NotebookStatus::Fa
 struct UpdateNotebook {
     notebook_instance_name: String,
     role_arn: Option<String>,
+    platform_identifier: Option<String>,
     #[serde(flatten)]
     references: References,
     #[serde(rename = "VolumeSizeInGB")]
@@ -373,6 +321,9 @@ async fn update(cloud: &Cloud, input: Stored<UpdateNotebook>) -> ApiResult<Value
     NOTEBOOKS.get(cloud, name)?;
     if let Some(role) = &input.role_arn {
         iam::require_role(cloud, role, "sagemaker.amazonaws.com")?;
+    }
+    if let Some(platform) = &input.platform_identifier {
+        check_platform(platform)?;
     }
     input.references.check(cloud)?;
     NOTEBOOKS.change(cloud, name, |record| {
@@ -428,63 +379,9 @@ async fn update(cloud: &Cloud, input: Stored<UpdateNotebook>) -> ApiResult<Value
     Ok(json!({}))
 }
 
-/// Moves a notebook instance into a transitional status, then to the next.
-fn transition(
-    cloud: &Cloud,
-    name: &str,
-    operation: &str,
-    allowed: &[NotebookStatus],
-    through: (NotebookStatus, NotebookStatus),
-) -> ApiResult<Value> {
-    NOTEBOOKS.change(cloud, name, |record| {
-        require_status(record, allowed, operation)?;
-        record["NotebookInstanceStatus"] = through.0.into();
-        Ok(())
-    })?;
-    settle(cloud, name, through.0, through.1);
-    Ok(json!({}))
-}
-
-async fn start(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
-    let through = (NotebookStatus::Pending, NotebookStatus::InService);
-    transition(
-        cloud,
-        &input.name,
-        "StartNotebookInstance",
-        AT_REST,
-        through,
-    )
-}
-
-async fn stop(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
-    let through = (NotebookStatus::Stopping, NotebookStatus::Stopped);
-    let allowed = &[NotebookStatus::InService];
-    transition(cloud, &input.name, "StopNotebookInstance", allowed, through)
-}
-
-async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
-    let name = input.name;
-    NOTEBOOKS.change(cloud, &name, |record| {
-        require_status(record, AT_REST, "DeleteNotebookInstance")?;
-        record["NotebookInstanceStatus"] = NotebookStatus::Deleting.into();
-        Ok(())
-    })?;
-    let (inner, whose) = (cloud.clone(), name.clone());
-    let work = async move {
-        clock::sleep(TRANSITION).await;
-        // `recover` finishes a deletion that a crash interrupted.
-        let write = || NOTEBOOKS.remove(&inner, &whose);
-        let what = format!("deletion of notebook instance {whose}");
-        let _ = inner.persist(&what, write).await;
-    };
-    supervise(cloud, &name, NotebookStatus::Deleting, work);
-    Ok(json!({}))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_cloud::TestCloud;
 
     #[test]
     fn the_state_machine_matches_aws() {
@@ -507,21 +404,5 @@ mod tests {
         assert!(check(alone).is_err());
         let inside = json!({"DirectInternetAccess": "Disabled", "SubnetId": "subnet-1"});
         assert!(check(inside).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_transition_that_panics_fails_the_notebook_instance() {
-        let at = TestCloud::new();
-        let cloud = at.cloud();
-        let record = json!({"NotebookInstanceStatus": "Pending"});
-        NOTEBOOKS.create(&cloud, "n", record, None).unwrap();
-        supervise(&cloud, "n", NotebookStatus::Pending, async {
-            panic!("boom")
-        });
-        cloud.idle().await;
-        let record = NOTEBOOKS.get(&cloud, "n").unwrap();
-        assert_eq!(record["NotebookInstanceStatus"], "Failed");
-        let reason = record["FailureReason"].as_str().unwrap();
-        assert!(reason.contains("boom"), "{reason}");
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Records {
     pub(super) resource: &'static str,
     /// The family in messages.
     pub(super) title: &'static str,
+    /// The message for a record that does not exist, if it does not name the record.
+    pub(super) absent: Option<&'static str>,
     /// The list in the response of its `List…` operation.
     pub(super) list: &'static str,
     /// The members of a summary besides name and ARN.
@@ -68,10 +70,15 @@ impl Records {
     }
 
     fn missing(self, cloud: &Cloud, name: &str) -> ApiError {
-        requests::absent(format!(
-            "Could not find {} \"{}\".",
-            self.title,
-            self.arn_of(cloud, name)
+        requests::absent(self.absent.map_or_else(
+            || {
+                format!(
+                    "Could not find {} \"{}\".",
+                    self.title,
+                    self.arn_of(cloud, name)
+                )
+            },
+            str::to_owned,
         ))
     }
 

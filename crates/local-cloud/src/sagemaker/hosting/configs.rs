@@ -17,6 +17,7 @@ pub(super) const CONFIGS: Records = Records {
     arn: "EndpointConfigArn",
     resource: "endpoint-config",
     title: "endpoint configuration",
+    absent: None,
     list: "EndpointConfigs",
     summary: &["CreationTime"],
 };

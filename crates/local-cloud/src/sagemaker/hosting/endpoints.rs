@@ -25,6 +25,7 @@ pub(super) const ENDPOINTS: Records = Records {
     arn: "EndpointArn",
     resource: "endpoint",
     title: "endpoint",
+    absent: None,
     list: "Endpoints",
     summary: &["CreationTime", "LastModifiedTime", "EndpointStatus"],
 };

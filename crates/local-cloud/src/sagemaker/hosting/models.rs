@@ -21,6 +21,7 @@ pub(super) const MODELS: Records = Records {
     arn: "ModelArn",
     resource: "model",
     title: "model",
+    absent: None,
     list: "Models",
     summary: &["CreationTime"],
 };

@@ -1,4 +1,4 @@
-//! Life-cycle configurations of notebook instances. Their scripts are stored but not run.
+//! Life-cycle configurations of notebook instances.
 
 use base64::Engine;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ pub(super) const LIFECYCLES: Records = Records {
     arn: "NotebookInstanceLifecycleConfigArn",
     resource: "notebook-instance-lifecycle-config",
     title: "notebook instance lifecycle config",
+    absent: None,
     list: "NotebookInstanceLifecycleConfigs",
     summary: &["CreationTime", "LastModifiedTime"],
 };
@@ -88,6 +89,15 @@ pub(super) async fn update(cloud: &Cloud, input: Stored<Lifecycle>) -> ApiResult
 
 pub(super) async fn delete(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {
     LIFECYCLES.delete(cloud, &input.name)
+}
+
+/// A script of a configuration, decoded; `None` if it has none.
+pub(super) fn script(cloud: &Cloud, config: &str, member: &str) -> ApiResult<Option<Vec<u8>>> {
+    let record = LIFECYCLES.get(cloud, config)?;
+    // The service model allows one script.
+    let content = record[member][0]["Content"].as_str();
+    let decode = |content| base64::engine::general_purpose::STANDARD.decode(content);
+    content.map(decode).transpose().map_err(ApiError::internal)
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ enum Command {
     #[cfg(feature = "local")]
     Demo(commands::demo::DemoArgs),
     #[command(subcommand)]
+    Notebook(commands::notebook::NotebookCommand),
+    #[command(subcommand)]
     Monitor(commands::monitor::MonitorCommand),
     Validate(commands::validate::ValidateArgs),
     Train(commands::train::TrainArgs),
@@ -157,6 +159,9 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
             .report(&commands::local::run(&ctx, command).await?),
         #[cfg(feature = "local")]
         Command::Demo(args) => ctx.output.report(&commands::demo::run(&ctx, args).await?),
+        Command::Notebook(command) => ctx
+            .output
+            .report(&commands::notebook::run(&ctx, command).await?),
         Command::Monitor(command) => ctx
             .output
             .report(&commands::monitor::run(&ctx, command).await?),

@@ -15,6 +15,7 @@ pub mod lineage;
 pub mod local;
 pub mod models;
 pub mod monitor;
+pub mod notebook;
 pub mod plan;
 pub mod promote;
 pub mod runs;

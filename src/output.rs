@@ -53,6 +53,11 @@ impl Output {
         self.format
     }
 
+    /// Returns whether a person reads the output on a terminal.
+    pub fn is_interactive(self) -> bool {
+        self.format == Format::Human && io::stdout().is_terminal()
+    }
+
     /// Prints a report and returns its exit code. A closed pipe counts as success: the reader
     /// stopped reading.
     pub fn report<R: Report + ?Sized>(self, report: &R) -> io::Result<Exit> {

@@ -67,7 +67,19 @@ impl Reader {
 /// Returns the last `tail` lines of each stream of a job; nothing for a job that has not written
 /// yet.
 pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
+    let streams = tails(clients, group, job, tail).await?;
+    let events = streams.into_iter().flat_map(|(_, events)| events);
+    Ok(events.map(|event| event.message).collect())
+}
+
+/// Returns the names of the streams of a job, each with its last `tail` lines.
+pub async fn tails(
+    clients: &Clients,
+    group: &str,
+    job: &str,
+    tail: i32,
+) -> Result<Vec<(String, Vec<LogEvent>)>> {
+    let mut found = Vec::new();
     for stream in streams(clients, group, job).await? {
         let page = clients
             .logs
@@ -79,9 +91,9 @@ pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Resul
             .send()
             .await
             .aws(format!("cannot read the log of `{job}`"))?;
-        lines.extend(page.events().iter().map(|line| event(line).message));
+        found.push((stream, page.events().iter().map(event).collect()));
     }
-    Ok(lines)
+    Ok(found)
 }
 
 /// Lists the streams of a job, by name.

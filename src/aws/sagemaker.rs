@@ -1,8 +1,9 @@
-//! SageMaker AI: pipelines and their runs, the model registry.
+//! SageMaker AI: pipelines and their runs, the model registry, notebook instances.
 
 use jiff::Timestamp;
 
 pub mod models;
+pub mod notebooks;
 pub mod pipelines;
 pub mod processing;
 pub mod runs;

@@ -6,7 +6,8 @@ use std::fmt;
 use aws_sdk_cloudformation::types::StackStatus;
 use aws_sdk_ecr::types::ScanStatus;
 use aws_sdk_sagemaker::types::{
-    EndpointStatus, ModelApprovalStatus, PipelineExecutionStatus, ProcessingJobStatus, StepStatus,
+    EndpointStatus, ModelApprovalStatus, NotebookInstanceStatus, PipelineExecutionStatus,
+    ProcessingJobStatus, StepStatus,
 };
 use serde::{Serialize, Serializer};
 
@@ -107,6 +108,37 @@ impl EndpointState {
                 | EndpointStatus::Updating
                 | EndpointStatus::SystemUpdating
                 | EndpointStatus::RollingBack
+        )
+    }
+}
+
+state!(
+    /// The state of a notebook instance: `InService`, `Stopped`, …
+    NotebookState(NotebookInstanceStatus), without: "Unknown"
+);
+
+impl NotebookState {
+    /// Returns whether it can be opened.
+    pub fn is_in_service(&self) -> bool {
+        self.0 == NotebookInstanceStatus::InService
+    }
+
+    /// Returns whether it can be started or deleted.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(
+            self.0,
+            NotebookInstanceStatus::Stopped | NotebookInstanceStatus::Failed
+        )
+    }
+
+    /// Returns whether a transition is in progress.
+    pub fn is_changing(&self) -> bool {
+        matches!(
+            self.0,
+            NotebookInstanceStatus::Pending
+                | NotebookInstanceStatus::Stopping
+                | NotebookInstanceStatus::Updating
+                | NotebookInstanceStatus::Deleting
         )
     }
 }

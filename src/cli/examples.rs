@@ -67,6 +67,17 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mlops local inject scan --repository app --digest sha256:… scan.json"],
     ),
     ("demo", &["mlops demo /tmp/flights"]),
+    ("notebook start", &["mlops notebook start --local"]),
+    ("notebook stop", &["mlops notebook stop --output json"]),
+    ("notebook status", &["mlops notebook status"]),
+    (
+        "notebook open",
+        &["mlops notebook open --print-url --session 1h"],
+    ),
+    (
+        "notebook logs",
+        &["mlops notebook logs --jupyter --timestamps"],
+    ),
     ("monitor run", &["mlops monitor run --local --output json"]),
     ("monitor report", &["mlops monitor report --output json"]),
     (

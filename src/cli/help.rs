@@ -16,7 +16,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Data and images", &["data", "validate", "image"]),
-    ("Training", &["train", "runs", "models"]),
+    ("Training", &["notebook", "train", "runs", "models"]),
     ("Production", &["promote", "monitor", "lineage"]),
     ("This machine", &["local", "completions", "help", "version"]),
 ];

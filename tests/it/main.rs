@@ -33,6 +33,7 @@ mod local;
 mod local_project;
 mod monitor;
 mod permissions;
+mod notebook;
 mod plan;
 mod promote;
 mod promote_twice;

@@ -42,6 +42,8 @@ pub enum Missing {
     ModelPackage,
     /// A model package group.
     ModelPackageGroup,
+    /// A SageMaker notebook instance.
+    Notebook,
     /// A CloudFormation stack.
     Stack,
     /// A CloudFormation change set.
@@ -81,7 +83,7 @@ const MISSING_CODES: [(&str, Missing); 12] = [
 
 /// Messages about a missing resource, for services that use one code for every invalid request: the
 /// start of the message, and its end before the full stop.
-const MISSING_MESSAGES: [(&str, &str, &str, Missing); 7] = [
+const MISSING_MESSAGES: [(&str, &str, &str, Missing); 8] = [
     (
         "ValidationException",
         "Could not find endpoint \"",
@@ -99,6 +101,12 @@ const MISSING_MESSAGES: [(&str, &str, &str, Missing); 7] = [
         "Could not find model \"",
         "\"",
         Missing::Model,
+    ),
+    (
+        "ValidationException",
+        "RecordNotFound",
+        "",
+        Missing::Notebook,
     ),
     (
         "ValidationException",

@@ -97,12 +97,18 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "not on the local cloud",
     ),
     ("doctor", "ec2:DescribeVpcs", "only with quotas"),
+    (
+        "notebook start",
+        "logs:DescribeLogStreams",
+        "a start that fails",
+    ),
+    ("notebook start", "logs:GetLogEvents", "a start that fails"),
     ("doctor", "ec2:DescribeInternetGateways", "only with quotas"),
     ("doctor", "ec2:DescribeAddresses", "only with quotas"),
 ];
 
 /// Commands whose rows were written by reading them, and are not compared yet.
-const NOT_COMPARED: [&str; 3] = ["init", "plan", "destroy"];
+const NOT_COMPARED: [&str; 4] = ["init", "plan", "destroy", "notebook open"];
 
 /// Runs commands and keeps the operations that each of them called.
 struct Recorder {
@@ -343,6 +349,14 @@ fn checks(recorder: &mut Recorder) {
         assert!(matches!(run.code, Some(0 | 3)), "{on}: {}", run.stderr);
     }
     let _ = recorder.plain("status").success();
+    for name in [
+        "notebook logs",
+        "notebook stop",
+        "notebook start",
+        "notebook status",
+    ] {
+        let _ = recorder.plain(name).success();
+    }
     let _ = recorder.plain("doctor");
     let _ = recorder.run("doctor", &["doctor", "--drift"]);
     let _ = recorder.plain("config show").success();

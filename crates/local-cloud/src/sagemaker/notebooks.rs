@@ -81,7 +81,7 @@ fn check_platform(platform: &str) -> ApiResult<()> {
     if platform == PLATFORM {
         return Ok(());
     }
-    // Unverified against AWS: that the message is the same for Amazon Linux 2.
+    // Unverified against AWS [notebook-platform-message]: that the message is the same for Amazon Linux 2.
     Err(ApiError::validation(format!(
         "Platform identifier ({platform}) is not supported for this service."
     )))

@@ -16,8 +16,8 @@ use crate::runtime::Jupyter;
 use crate::sagemaker::states::NotebookStatus;
 use crate::{Cloud, clock, faults};
 
-/// The time in which a URL can be opened (service model). Unverified against AWS: that it can be opened
-/// more than once.
+/// The time in which a URL can be opened (service model). Unverified against AWS
+/// [notebook-url-reuse]: that it can be opened more than once.
 const LIFETIME: Duration = Duration::from_mins(5);
 
 /// The duration of a session, in seconds, unless the request has another (service model).

@@ -99,6 +99,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("runs logs", &["mlops runs logs fb9lk2vgt5sk"]),
     ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
     ("models list", &["mlops models list --output json"]),
+    (
+        "local inject throttle",
+        &["mlops local inject throttle --operation ecr:PutImage"],
+    ),
+    (
+        "local inject expired-token",
+        &["mlops local inject expired-token --count 3"],
+    ),
+    (
+        "local inject resource-failure",
+        &["mlops local inject resource-failure --type AWS::IAM::Role --step update"],
+    ),
     ("models show", &["mlops models show 3 --output json"]),
     ("models approve", &["mlops models approve 3 --local"]),
     ("models reject", &["mlops models reject 3 --local"]),

@@ -28,15 +28,15 @@ pub enum InjectCommand {
     /// The requests are refused with the error that AWS uses in the protocol of the service. Works whether
     /// or not the local cloud is running.
     ///
-    /// Example: mlops local inject throttle --operation cloudformation:CreateChangeSet --count 2
+    /// Example: mlops local inject throttle --operation s3:PutObject --count 2
     Throttle(InjectRequestArgs),
     /// Refuse the next requests because their credentials have expired
     ///
-    /// Example: mlops local inject expired-token --operation cloudformation:ExecuteChangeSet
+    /// Example: mlops local inject expired-token --operation s3:PutObject
     ExpiredToken(InjectRequestArgs),
     /// Fail the next steps on resources of stacks
     ///
-    /// Example: mlops local inject resource-failure --type AWS::S3::Bucket --logical-id DataBucket
+    /// Example: mlops local inject resource-failure --type AWS::S3::Bucket
     ResourceFailure(InjectResourceArgs),
     /// List the faults that will still happen
     List(StateArgs),

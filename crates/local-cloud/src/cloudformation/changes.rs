@@ -84,7 +84,7 @@ pub(super) fn forget(cloud: &Cloud, stack: &str, but: Option<&str>) -> ApiResult
 }
 
 /// The change set of this name or ARN. With an ARN, `stack` can only be the stack that it belongs to, by name or
-/// ARN: the permissions of a request are those on the stack that it names. Unverified against AWS: what it does with
+/// ARN: the permissions of a request are those on the stack that it names. Unverified against AWS [cfn-change-set-stack]: what it does with
 /// another stack.
 pub(super) fn find(cloud: &Cloud, name: &str, stack: Option<&str>) -> ApiResult<ChangeSet> {
     let missing = || {

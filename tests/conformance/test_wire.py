@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 # botocore's names of the local cloud's services; test_zz_coverage.py covers their operations.
 HERE = {
     "cloudformation",
+    "codeconnections",
     "codecommit",
     "ec2",
     "ecr",

@@ -100,6 +100,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
     ("models list", &["mlops models list --output json"]),
     (
+        "local inject list",
+        &[
+            "mlops local inject list",
+            "mlops local inject list --output json",
+        ],
+    ),
+    (
+        "local inject clear",
+        &[
+            "mlops local inject clear",
+            "mlops local inject clear --state .mlops/local",
+        ],
+    ),
+    (
         "local inject throttle",
         &["mlops local inject throttle --operation ecr:PutImage"],
     ),

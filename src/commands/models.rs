@@ -40,13 +40,13 @@ pub enum ModelsCommand {
     ///
     /// Only the approver's role may do this. `mlops promote` deploys the version.
     ///
-    /// Example: mlops models approve 3 --note "Better on the hold-out data of June"
+    /// Example: mlops models approve 3 --note better-on-june
     Approve(DecisionArgs),
     /// Reject a version, so that it is never deployed
     ///
     /// A version that is live cannot be rejected. Approving it later is possible.
     ///
-    /// Example: mlops models reject 3 --note "Trained on incomplete data"
+    /// Example: mlops models reject 3 --note incomplete-data
     Reject(DecisionArgs),
 }
 

@@ -94,6 +94,9 @@ pub fn policy(command: Option<&str>, names: &Names) -> Result<Value> {
             for action in deployed.split(' ') {
                 let resource = match action {
                     "iam:PassRole" => "roles passed to services",
+                    "iam:CreateServiceLinkedRole" => "service-linked roles",
+                    // On any role, these would make the caller an administrator.
+                    action if action.starts_with("iam:") => "roles and policies",
                     _ => "whatever CloudFormation creates",
                 };
                 statements.entry(resource).or_default().insert(action);
@@ -130,7 +133,7 @@ pub fn policy(command: Option<&str>, names: &Names) -> Result<Value> {
     Ok(json!({"Version": "2012-10-17", "Statement": statements}))
 }
 
-/// Returns the hint about an unknown command: those that begin alike, or all.
+/// Returns a hint for an unknown command: commands with the same prefix, or all.
 fn known(command: &str, all: &BTreeMap<&str, Vec<&str>>) -> String {
     let first = command.split(' ').next().unwrap_or_default();
     let alike: Vec<&str> = all
@@ -204,6 +207,13 @@ fn arns(resource: &str, names: &Names) -> Option<Vec<String>> {
         |service: &str, rest: &str| format!("arn:{partition}:{service}:{region}:{account}:{rest}");
     Some(match resource {
         "any" | "whatever CloudFormation creates" => vec!["*".to_owned()],
+        "roles and policies" => vec![
+            format!("arn:{partition}:iam::{account}:role/{project}-*"),
+            format!("arn:{partition}:iam::{account}:policy/{project}-*"),
+        ],
+        "service-linked roles" => vec![format!(
+            "arn:{partition}:iam::{account}:role/aws-service-role/*"
+        )],
         "stacks" => vec![arn("cloudformation", &format!("stack/{project}-*/*"))],
         "buckets" => vec![format!(
             "arn:{partition}:s3:::{project}-*-{account}-{region}"
@@ -286,6 +296,11 @@ mod tests {
             for action in statement["Action"].as_array().unwrap() {
                 let action = action.as_str().unwrap();
                 assert!(!action.contains('*'), "{action}");
+                let has_any = statement["Resource"].to_string().contains("\"*\"");
+                assert!(
+                    !action.starts_with("iam:") || !has_any,
+                    "{action} on any role"
+                );
                 assert_eq!(
                     action == "iam:PassRole",
                     statement["Condition"]["StringEquals"]["iam:PassedToService"].is_array(),

@@ -447,14 +447,7 @@ pub async fn events(clients: &Clients, stack: &str, after: Option<&str>) -> Resu
 
 /// Deletes a stack by its ARN and waits until it is deleted.
 pub async fn delete_stack(clients: &Clients, waiter: Waiter, id: &str) -> Result<()> {
-    let doing = format!("cannot delete the stack {id}");
-    clients
-        .cloudformation
-        .delete_stack()
-        .stack_name(id)
-        .send()
-        .await
-        .aws(&doing)?;
+    begin_deletion(clients, id).await?;
     waiter
         .until(
             &format!("the deletion of {id}"),
@@ -467,7 +460,7 @@ pub async fn delete_stack(clients: &Clients, waiter: Waiter, id: &str) -> Result
                     StackStatus::DeleteComplete => Ok(Poll::Ready(())),
                     StackStatus::DeleteFailed => {
                         let reason = stack.reason.unwrap_or_default();
-                        Err(anyhow!("{doing}: {reason}")).hint(
+                        Err(anyhow!("cannot delete the stack {id}: {reason}")).hint(
                             "remove the obstacle, then retry; the CloudFormation \
                              console shows the cause in the stack's events",
                         )

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_ecr::operation::describe_repositories::DescribeRepositoriesOutput;
-use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
+use aws_sdk_ecr::types::{ImageDetail, ImageFailure, ImageFailureCode, ImageIdentifier};
 use mlops_core::error::{Failure, Hint};
 use mlops_oci::Digest;
 use mlops_oci::registry::ImageReference;
@@ -267,8 +267,14 @@ pub async fn exists(clients: &Clients, name: &str) -> Result<bool> {
     Ok(found.is_some())
 }
 
-/// Deletes images by digest, with all their tags. An index must precede its images.
-pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> Result<()> {
+/// Deletes images by digest, with all their tags; returns those that ECR did not delete. An image that was
+/// already deleted is not among them.
+pub async fn delete_images(
+    clients: &Clients,
+    repository: &str,
+    digests: &[Digest],
+) -> Result<Vec<ImageFailure>> {
+    let mut failures = Vec::new();
     // Maximum number of images per call.
     for part in digests.chunks(100) {
         let ids = part.iter().copied().map(identifier);
@@ -280,20 +286,27 @@ pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> 
             .send()
             .await
             .aws(format!("cannot remove images of `{repository}`"))?;
-        // An image that was already deleted is not a failure.
-        let failure = answer
-            .failures()
-            .iter()
-            .find(|failure| failure.failure_code() != Some(&ImageFailureCode::ImageNotFound));
-        if let Some(failure) = failure {
-            let digest = failure.image_id().and_then(|id| id.image_digest());
-            return Err(anyhow!(
-                "ECR did not remove {}: {}",
-                digest.unwrap_or("an image"),
-                failure.failure_reason().unwrap_or("no reason given")
-            ))
-            .hint("run the command again to remove the remaining images");
-        }
+        let failed = answer.failures.unwrap_or_default();
+        failures.extend(
+            failed
+                .into_iter()
+                .filter(|failure| failure.failure_code() != Some(&ImageFailureCode::ImageNotFound)),
+        );
+    }
+    Ok(failures)
+}
+
+/// Deletes images by digest, with all their tags. An index must precede its images.
+pub async fn remove(clients: &Clients, repository: &str, digests: &[Digest]) -> Result<()> {
+    let failures = delete_images(clients, repository, digests).await?;
+    if let Some(failure) = failures.first() {
+        let digest = failure.image_id().and_then(|id| id.image_digest());
+        return Err(anyhow!(
+            "ECR did not remove {}: {}",
+            digest.unwrap_or("an image"),
+            failure.failure_reason().unwrap_or("no reason given")
+        ))
+        .hint("run the command again to remove the remaining images");
     }
     Ok(())
 }

@@ -2,16 +2,19 @@
 //! versions, the pipeline, log groups. Every call ignores what is already gone, so that an interrupted
 //! removal can be repeated.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail};
-use aws_sdk_ecr::types::ImageIdentifier;
+use aws_sdk_ecr::types::ImageFailure;
 use aws_sdk_s3::types::{BucketLoggingStatus, Delete, ObjectIdentifier};
 use futures::{StreamExt as _, TryStreamExt as _};
 use mlops_core::wait::{Poll, Waiter};
+use mlops_oci::Digest;
 
 use super::sagemaker::{models, runs};
-use super::{AwsResultExt, Clients, Missing};
+use super::{AwsResultExt, Clients, Missing, ecr};
 
-/// Deletions of S3 objects in flight, each of at most 1,000 versions.
+/// Concurrent deletions of S3 objects, each of at most 250 versions.
 const IN_FLIGHT: usize = 4;
 
 /// Deletes every version, delete marker and unfinished upload of a bucket; `progress` receives the number
@@ -146,62 +149,49 @@ pub async fn empty_repository(
     repository: &str,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<u64> {
-    let doing = format!("cannot list the images of {repository}");
     let mut removed = 0;
-    // An index is deleted before the images that it lists: each round removes what can be removed.
+    // Images of an index are deleted after the index: each round removes what can be removed.
     loop {
-        let page = clients
-            .ecr
-            .list_images()
-            .repository_name(repository)
-            .send()
-            .await
-            .aws_if_found(&doing, Missing::Repository)?;
-        let Some(page) = page else { return Ok(removed) };
-        let ids = page.image_ids().iter();
-        let mut digests: Vec<String> = ids
-            .filter_map(|id| id.image_digest().map(str::to_owned))
-            .collect();
-        digests.sort();
-        digests.dedup();
+        let digests = images(clients, repository).await?;
         if digests.is_empty() {
             return Ok(removed);
         }
         progress(digests.len() as u64, 0);
-        let count = delete_images(clients, repository, &digests).await?;
+        let failures = ecr::delete_images(clients, repository, &digests).await?;
+        let count = digests.len().saturating_sub(failures.len()) as u64;
+        if count == 0 {
+            let reason = failures.first().and_then(ImageFailure::failure_reason);
+            bail!(
+                "cannot delete images of {repository}: {}",
+                reason.unwrap_or("no reason given")
+            );
+        }
         progress(0, count);
         removed += count;
     }
 }
 
-/// Deletes up to 1,000 images and returns the number of images that are gone.
-async fn delete_images(clients: &Clients, repository: &str, digests: &[String]) -> Result<u64> {
-    let doing = format!("cannot delete images of {repository}");
-    let (mut count, mut failure) = (0, None);
-    for part in digests.chunks(100) {
-        let ids = part
-            .iter()
-            .map(|digest| ImageIdentifier::builder().image_digest(digest).build());
-        let answered = clients
-            .ecr
-            .batch_delete_image()
-            .repository_name(repository)
-            .set_image_ids(Some(ids.collect()))
-            .send()
-            .await
-            .aws(&doing)?;
-        // Images of an index are deleted after the index.
-        let failed = answered.failures();
-        count += (part.len() - failed.len().min(part.len())) as u64;
-        failure = failed
-            .first()
-            .and_then(|failure| failure.failure_reason().map(str::to_owned))
-            .or(failure);
+/// Returns the digests of all images of a repository; none if it does not exist.
+async fn images(clients: &Clients, repository: &str) -> Result<Vec<Digest>> {
+    let mut pages = clients
+        .ecr
+        .list_images()
+        .repository_name(repository)
+        .into_paginator()
+        .send();
+    let mut found = BTreeSet::new();
+    while let Some(page) = pages.next().await {
+        let doing = format!("cannot list the images of {repository}");
+        let Some(page) = page.aws_if_found(doing, Missing::Repository)? else {
+            break;
+        };
+        for id in page.image_ids() {
+            if let Some(digest) = id.image_digest() {
+                found.insert(digest.parse::<Digest>()?);
+            }
+        }
     }
-    if count == 0 {
-        bail!("{doing}: {}", failure.unwrap_or_default());
-    }
-    Ok(count)
+    Ok(found.into_iter().collect())
 }
 
 /// Deletes every version of a model package group; ignores a missing group.
@@ -273,8 +263,8 @@ pub async fn delete_pipeline(clients: &Clients, name: &str) -> Result<bool> {
     Ok(deleted.is_some())
 }
 
-/// Returns the project's own log groups that exist: those of its function and of its endpoint. Their whole
-/// names: another project's name may begin with this one's.
+/// Returns the existing log groups of the project's function and endpoint. Compares complete names, because
+/// another project's name can start with this one's.
 pub async fn log_groups(clients: &Clients, project: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for name in [

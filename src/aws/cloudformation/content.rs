@@ -20,7 +20,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Whether it exists, as far as CloudFormation knows.
+    /// Returns whether it exists, according to CloudFormation.
     pub fn exists(&self) -> bool {
         !self.id.is_empty() && self.status != Some(ResourceStatus::DeleteComplete)
     }

@@ -20,6 +20,9 @@ const MAX_RESPONSE: usize = 4 << 20;
 /// Time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// Time for a request and its response.
+const WHOLE: Duration = Duration::from_secs(30);
+
 /// A request to an AWS service.
 #[derive(Debug)]
 pub(super) struct SignedRequest<'a> {
@@ -102,7 +105,8 @@ fn endpoint(service: &str, region: &str) -> String {
 fn client(clients: &Clients, url: &Url) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT);
+        .connect_timeout(CONNECT)
+        .timeout(WHOLE);
     if url.scheme() == "http" {
         builder = builder.tls_certs_only([]);
     } else if let Some(trusted) = clients.network().certificates() {

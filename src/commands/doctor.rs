@@ -115,7 +115,7 @@ async fn checks(ctx: &Context, args: &DoctorArgs) -> DoctorReport {
             ),
         ])
         .await;
-        checks.push(machine::disk("disk: cache", &config.cache));
+        checks.push(machine::disk(machine::CACHE, &config.cache));
         checks.push(machine::disk("disk: project", &config.local_state()));
         checks
     };

@@ -28,7 +28,7 @@ use mlops_core::names::ProjectName;
 /// six CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
 /// versions), code (git repositories), governance (a role per actor) and workbench (notebook). In
 /// an existing project, updates the stacks and writes no files. Running it again changes nothing,
-/// and after an interruption it continues. On a terminal, asks for what no flag says. With --local,
+/// and after an interruption it continues. On a terminal, prompts for options that no flag sets. With --local,
 /// the new project remembers the local cloud (`local = true` in mlops.toml), and later commands do
 /// not need --local.
 ///

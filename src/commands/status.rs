@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use mlops_core::error::{self, Exit};
 use mlops_oci::analyzer;
 use mlops_validation::{Violations, files};
 
-use crate::aws::billed::{self, Notebook};
+use crate::aws::billed::{self, Billed, Notebook};
 use crate::aws::monitoring_store::Store;
 use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
@@ -49,7 +50,21 @@ pub async fn run(ctx: &Context, args: &StatusArgs) -> Result<Status> {
     Ok(Status::Shown(Box::new(look(ctx, &project).await?)))
 }
 
-/// Looks at the project.
+/// Returns the parts of the network that are billed. A caller without permission to list them sees the rest of
+/// the screen, and why they are missing.
+fn network_or_note(ctx: &Context, found: Result<Vec<Billed>>) -> Result<Vec<Billed>> {
+    match found {
+        Err(error) if error::exit(&error) == Exit::Credentials => {
+            let problem = error::message(&error);
+            ctx.progress
+                .say(format!("cannot tell what the network costs: {problem}"));
+            Ok(Vec::new())
+        }
+        found => found,
+    }
+}
+
+/// Reads the state of the project.
 async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
     let name = project.file.name.as_str();
     let clients = ctx.aws_of(project).await?;
@@ -117,7 +132,7 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
         billed::endpoint(clients, name),
         async {
             match &vpc {
-                Some(vpc) => billed::network(clients, vpc).await,
+                Some(vpc) => network_or_note(ctx, billed::network(clients, vpc).await),
                 None => Ok(Vec::new()),
             }
         }

@@ -106,23 +106,39 @@ def empty_bucket(account: Account, bucket: str) -> None:
             s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
+def existing_stacks(account: Account, project: str) -> list[dict]:
+    """Returns the stacks of a project."""
+    pages = account.client("cloudformation").get_paginator("describe_stacks").paginate()
+    return [
+        stack
+        for page in pages
+        for stack in page["Stacks"]
+        if stack["StackName"].startswith(f"{project}-") and stack["StackStatus"] != "DELETE_COMPLETE"
+    ]
+
+
+def remaining(account: Account, project: str) -> list[str]:
+    """Returns the names of a project's stacks and of what they keep."""
+    stacks = [stack["StackName"] for stack in existing_stacks(account, project)]
+    buckets = [it["Name"] for it in account.client("s3").list_buckets()["Buckets"]]
+    repositories = [it["repositoryName"] for it in account.client("codecommit").list_repositories()["repositories"]]
+    images = [
+        it["repositoryName"]
+        for page in account.client("ecr").get_paginator("describe_repositories").paginate()
+        for it in page["repositories"]
+    ]
+    prefixed = [name for name in buckets if name.startswith(f"{project}-")]
+    return stacks + prefixed + [name for name in repositories + images if name in (project, f"{project}-eda")]
+
+
 def remove(account: Account, project: str) -> list[str]:
     """Removes every resource of a project; returns what is left."""
     cloudformation = account.client("cloudformation")
     s3, ecr, codecommit = (account.client(name) for name in ("s3", "ecr", "codecommit"))
 
-    def stacks() -> list[dict]:
-        pages = cloudformation.get_paginator("describe_stacks").paginate()
-        return [
-            stack
-            for page in pages
-            for stack in page["Stacks"]
-            if stack["StackName"].startswith(f"{project}-") and stack["StackStatus"] != "DELETE_COMPLETE"
-        ]
-
     # What stacks keep when they are deleted.
     kept: list[tuple[str, str]] = []
-    for stack in stacks():
+    for stack in existing_stacks(account, project):
         for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack["StackName"]):
             kept += [
                 (item["ResourceType"], item["PhysicalResourceId"])
@@ -130,7 +146,7 @@ def remove(account: Account, project: str) -> list[str]:
                 if item.get("PhysicalResourceId")
             ]
     deadline = time.monotonic() + 3600
-    while (left := stacks()) and time.monotonic() < deadline:
+    while (left := existing_stacks(account, project)) and time.monotonic() < deadline:
         # The newest depends on the others; one whose exports are in use is refused and tried again.
         for stack in sorted(left, key=lambda stack: stack["CreationTime"], reverse=True):
             try:
@@ -152,8 +168,7 @@ def remove(account: Account, project: str) -> list[str]:
             print(f"{name}: {error}", file=sys.stderr)
     for repository in (project, f"{project}-eda"):
         codecommit.delete_repository(repositoryName=repository)
-    buckets = [it["Name"] for it in s3.list_buckets()["Buckets"] if it["Name"].startswith(f"{project}-")]
-    return [stack["StackName"] for stack in stacks()] + buckets
+    return remaining(account, project)
 
 
 def check_claims(account: Account) -> dict[str, dict[str, str]]:
@@ -201,12 +216,13 @@ def main() -> int:
                 try:
                     story.run("destroy", "--delete-data", "--yes")
                 except StoryError as error:
-                    # What it left is removed below.
+                    # The remains are removed below.
                     report["destroy"], failed = str(error), True
                 report["story"] = story.results
+                report["left_by_destroy"] = remaining(account, name)
                 report["left"] = remove(account, name)
     print(json.dumps(report, indent=2))
-    return 1 if failed or report.get("left") else 0
+    return 1 if failed or report.get("left_by_destroy") or report.get("left") else 0
 
 
 if __name__ == "__main__":

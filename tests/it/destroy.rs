@@ -40,12 +40,7 @@ fn data_is_kept_and_init_brings_the_rest_back() {
         "{}",
         dry.stdout
     );
-    let status = sandbox.mlops(["status"]).success();
-    assert!(
-        !status.stdout.contains("network    not deployed"),
-        "{}",
-        status.stdout
-    );
+    assert_eq!(status(&sandbox, "network"), "CREATE_COMPLETE");
 
     let destroyed = ["destroy", "--yes", "--output", "json"];
     let report = sandbox.mlops(destroyed).success().json();

@@ -4,7 +4,7 @@ use super::account::undone;
 use super::report::Check;
 use crate::aws::Clients;
 use crate::aws::quotas::{self, Counted};
-use crate::config::Project;
+use crate::config::{NetworkAccess, Project};
 
 /// A quota that a resource of the plan counts against.
 struct Needed {
@@ -94,6 +94,8 @@ pub(super) async fn all(
         }
         let wanted = match needed.counted {
             Some(_) if has_network => 0,
+            // Only the NAT gateway needs them.
+            Some(Counted::InternetGateways | Counted::Addresses) if without_nat(project) => 0,
             None if needed.name == "endpoint quota" => instances,
             Some(_) | None => 1,
         };
@@ -106,6 +108,11 @@ pub(super) async fn all(
         clients,
     ));
     checks
+}
+
+/// Returns whether the project reaches other networks through interface endpoints only.
+fn without_nat(project: Option<&Project>) -> bool {
+    project.is_some_and(|project| project.file.architecture.network == NetworkAccess::Endpoints)
 }
 
 /// A quota of SageMaker that only the console shows.

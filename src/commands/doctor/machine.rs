@@ -148,6 +148,9 @@ pub(super) async fn engines(config: &Config, project: Option<&Project>) -> Check
     }
 }
 
+/// The check of the disk with the cache.
+pub(super) const CACHE: &str = "disk: cache";
+
 /// Space on the disk of a directory, which may not exist yet.
 pub(super) fn disk(name: &'static str, directory: &Path) -> Check {
     let existing: PathBuf = directory
@@ -170,7 +173,14 @@ pub(super) fn disk(name: &'static str, directory: &Path) -> Check {
 
 fn space(name: &'static str, free: u64, directory: &Path) -> Check {
     let finding = format!("{} free for {}", bytes(free), directory.display());
-    let fix = "free space; `mlops local reset` removes a local cloud";
+    let fix = if name == CACHE {
+        format!(
+            "free space, or delete {}: it is a cache",
+            directory.display()
+        )
+    } else {
+        "free space on this disk; it holds the data of the local cloud".to_owned()
+    };
     if free < LEAST_SPACE {
         Check::fail(name, finding).fix(fix)
     } else if free < LOW_SPACE {

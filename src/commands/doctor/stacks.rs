@@ -82,7 +82,7 @@ pub(super) async fn drift(ctx: &Context, clients: &Clients, project: &Project, n
     }
     let detect = format!("run `{}` to detect it now", ctx.command("doctor --drift"));
     if !drifted.is_empty() {
-        let fix = "undo the change by hand, or bring it into the template";
+        let fix = "undo the change by hand; `mlops plan` does not show it";
         let fix = if now { fix.to_owned() } else { detect };
         return Check::fail(NAME, drifted.join("; ")).fix(fix);
     }

@@ -1,6 +1,6 @@
-//! Evaluation of IAM policies: may a principal make a call? Pure: it knows no cloud, no service and
-//! no clock. What it needs to know about a request is in [`Principal`], [`Call`] and their
-//! [`Context`]s.
+//! Evaluation of IAM policies: decides whether a principal may make a call. Pure functions without
+//! access to the cloud, its services or a clock: [`Principal`], [`Call`] and [`Context`] contain everything
+//! about a request.
 //!
 //! The rules are those of the IAM user guide ("Policy evaluation logic") within one account: an
 //! explicit `Deny` in any policy wins; a resource-based policy that names the caller allows without
@@ -24,7 +24,7 @@ mod pattern;
 pub(crate) mod positions;
 
 pub(crate) use context::{Context, Missing};
-pub(crate) use document::{Document, Effect};
+pub(crate) use document::{Document, Effect, STATEMENT_ELEMENTS};
 
 use context::Lookup;
 use document::{By, Grants};

@@ -1,4 +1,4 @@
-//! Policy documents: validation as in IAM, and the question whether a trust policy allows a request.
+//! Policy documents: IAM's validation, and evaluation of trust policies.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::limits;
-use crate::policy::{self, Call, Context, Missing, Principal};
+use crate::policy::{self, Call, Context, Missing, Principal, STATEMENT_ELEMENTS};
 
 /// A policy document as it was sent: text, or (from CloudFormation) the document itself.
 #[derive(Debug, Clone)]
@@ -112,18 +112,6 @@ impl Assumption {
 }
 
 fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
-    const FIELDS: [&str; 9] = [
-        "Sid",
-        "Effect",
-        "Principal",
-        "NotPrincipal",
-        "Action",
-        "NotAction",
-        "Resource",
-        "NotResource",
-        "Condition",
-    ];
-
     // Unverified against AWS [iam-repeated-key]: its words for a key that occurs twice.
     let document = limits::document(document.as_bytes())
         .map_err(|error| malformed(format!("This policy contains invalid Json ({error})")))?;
@@ -148,7 +136,7 @@ fn statements(document: &str) -> ApiResult<Vec<Map<String, Value>>> {
             };
             let effect = statement.get("Effect").and_then(Value::as_str);
             if !matches!(effect, Some("Allow" | "Deny"))
-                || statement.keys().any(|key| !FIELDS.contains(&key.as_str()))
+                || statement.keys().any(|key| !STATEMENT_ELEMENTS.contains(&key.as_str()))
                 // `Action` and `NotAction`, and the other such pairs, exclude each other.
                 || ["Principal", "Action", "Resource"].iter().any(|field| {
                     statement.contains_key(*field)

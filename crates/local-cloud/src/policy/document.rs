@@ -76,7 +76,8 @@ pub(super) struct Grants {
     pub(super) strongest: Option<By>,
 }
 
-const FIELDS: [&str; 9] = [
+/// The elements of a statement (IAM user guide, "IAM JSON policy elements reference").
+pub(crate) const STATEMENT_ELEMENTS: [&str; 9] = [
     "Sid",
     "Effect",
     "Principal",
@@ -202,7 +203,10 @@ impl Document {
 
 impl Statement {
     fn of(statement: &Map<String, Value>, variables: bool) -> Result<Self, Malformed> {
-        if let Some(unknown) = statement.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        if let Some(unknown) = statement
+            .keys()
+            .find(|key| !STATEMENT_ELEMENTS.contains(&key.as_str()))
+        {
             return Err(malformed(format!("unknown field {unknown}")));
         }
         let effect = match statement.get("Effect").and_then(Value::as_str) {
@@ -349,7 +353,7 @@ fn principals(value: &Value) -> Result<Vec<Named>, Malformed> {
             "AWS" => PrincipalKind::Aws,
             "Service" => PrincipalKind::Service,
             "Federated" => PrincipalKind::Federated,
-            // Accounts have none here, so it is nobody.
+            // The local cloud has no canonical user ids, so this matches no principal.
             "CanonicalUser" => continue,
             _ => return Err(malformed(format!("unknown kind of principal {kind}"))),
         };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{ApiError, ApiResult};
 use crate::limits;
-use crate::policy::Document;
+use crate::policy::{Document, STATEMENT_ELEMENTS};
 
 /// Maximum size of a bucket policy, in bytes.
 const MAX_SIZE: usize = 20 * 1024;
@@ -86,20 +86,9 @@ fn one_of<'a>(statement: &'a Map<String, Value>, names: [&str; 2]) -> ApiResult<
 }
 
 fn check_statement(bucket: &str, statement: &Map<String, Value>) -> ApiResult<()> {
-    const FIELDS: [&str; 9] = [
-        "Sid",
-        "Effect",
-        "Principal",
-        "NotPrincipal",
-        "Action",
-        "NotAction",
-        "Resource",
-        "NotResource",
-        "Condition",
-    ];
     if let Some(unknown) = statement
         .keys()
-        .find(|name| !FIELDS.contains(&name.as_str()))
+        .find(|name| !STATEMENT_ELEMENTS.contains(&name.as_str()))
     {
         return Err(malformed(format!("Unknown field {unknown}")));
     }

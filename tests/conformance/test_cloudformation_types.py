@@ -157,6 +157,12 @@ def test_flow_logs_of_the_api(client, name):
         with pytest.raises(ClientError) as error:
             ec2.create_flow_logs(**request, **wrong)
         assert message in str(error.value)
+    # A request that fails creates nothing, also for its first resource.
+    other = ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+    with pytest.raises(ClientError):
+        ec2.create_flow_logs(**request | {"ResourceIds": [other, vpc]}, LogDestination=bucket)
+    assert ec2.describe_flow_logs(Filters=[{"Name": "resource-id", "Values": [other]}])["FlowLogs"] == []
+    ec2.delete_vpc(VpcId=other)
     ec2.create_tags(Resources=[flow_log], Tags=[{"Key": "a", "Value": "b"}])
     assert ec2.describe_flow_logs(FlowLogIds=[flow_log])["FlowLogs"][0]["Tags"] == [{"Key": "a", "Value": "b"}]
     assert ec2.delete_flow_logs(FlowLogIds=[flow_log])["Unsuccessful"] == []

@@ -725,3 +725,35 @@ def test_a_denied_command_exits_with_4_and_the_sentence(actor, bucket, environme
     )
     assert failed.returncode == 4, failed.stderr
     assert f"{user(nobody)}s3:" in failed.stderr or "(403)" in failed.stderr, failed.stderr
+
+
+def test_requests_outside_the_dispatcher_can_be_throttled(client, cloud, state):
+    """`mlops local inject` reaches the operations that services decode themselves."""
+    for operation in ("sagemaker-runtime:InvokeEndpoint", "s3:ListBuckets"):
+        # The client retries once.
+        command = [BIN, "local", "inject", "throttle", "--count", "2", "--operation", operation, "--state", state]
+        subprocess.run(command, check=True, capture_output=True)
+    code, _, _ = error(client("sagemaker-runtime").invoke_endpoint, EndpointName="none", Body=b"1")
+    assert code == "TooManyRequestsException"
+    code, _, _ = error(client("s3").list_buckets)
+    assert code == "SlowDown"
+
+
+def test_code_of_a_version_needs_the_permissions_of_that_version(client, bucket, actor):
+    """The code of a function is read with the version that it names, not with the current one."""
+    s3 = client("s3")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket=bucket, Key="code.zip", Body=b"1")["VersionId"]
+    role = roles.make(client("iam"), services=("lambda",))
+    code = {"S3Bucket": bucket, "S3Key": "code.zip", "S3ObjectVersion": version}
+
+    def create(action):
+        session = actor(allow("lambda:*"), allow("iam:PassRole"), allow(action, f"arn:aws:s3:::{bucket}/*"))
+        return error(
+            session.client("lambda").create_function, FunctionName=unique(), Runtime="python3.11", Role=role,
+            Handler="a.b", Code=code,
+        )[1]
+
+    assert "s3:GetObject" in create("s3:GetObject")
+    # It may read the version, which is no zip file.
+    assert "not authorized" not in create("s3:GetObjectVersion")

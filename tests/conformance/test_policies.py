@@ -166,6 +166,21 @@ def test_the_policies_of_a_role_are_simulated(client, role):
     refused("NoSuchEntity", iam.simulate_principal_policy, PolicySourceArn=unknown, ActionNames=["s3:GetObject"])
 
 
+def test_a_policy_of_aws_is_simulated_if_its_text_is_known(client, role):
+    iam = client("iam")
+    iam.attach_role_policy(RoleName="simulated", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+    answer = iam.simulate_principal_policy(PolicySourceArn=role["Arn"], ActionNames=["s3:GetObject"])
+    assert decisions(answer) == [("s3:GetObject", "allowed")]
+
+
+def test_the_number_of_decisions_is_limited(client):
+    actions = [f"s3:Get{number}" for number in range(100)]
+    arns = [f"arn:aws:s3:::b/{number}" for number in range(51)]
+    call = client("iam").simulate_custom_policy
+    message = refused("InvalidInput", call, PolicyInputList=[document(allow("s3:*"))], ActionNames=actions, ResourceArns=arns)
+    assert "5000 decisions" in message
+
+
 def test_simulations_are_paged_and_checked(client):
     iam = client("iam")
     arguments = {"PolicyInputList": [document(allow("s3:*"))], "ActionNames": ["s3:GetObject", "ec2:RunInstances"]}

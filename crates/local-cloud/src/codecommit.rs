@@ -220,11 +220,16 @@ struct CreateRepository {
 async fn check_key(cloud: &Cloud, key: &str) -> ApiResult<()> {
     let found = cloud.call("kms", "DescribeKey", json!({"KeyId": key}));
     match found.await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ApiError::not_found(
+        Ok(found) if found["KeyMetadata"]["KeyState"] == "Enabled" => Ok(()),
+        Ok(_) => Err(ApiError::new(
+            "EncryptionKeyDisabledException",
+            format!("The encryption key {key} is not enabled"),
+        )),
+        Err(error) if error.is_gone() || error.is_not_found() => Err(ApiError::not_found(
             "EncryptionKeyNotFoundException",
             error.message,
         )),
+        Err(error) => Err(error),
     }
 }
 
@@ -358,7 +363,8 @@ struct UpdateKey {
     kms_key_id: String,
 }
 
-/// `UpdateRepositoryEncryptionKey`; the key of AWS is no key here, because nothing is encrypted.
+/// `UpdateRepositoryEncryptionKey`. AWS's managed key is stored as no key, because the local cloud does not
+/// encrypt.
 async fn update_key(cloud: &Cloud, input: UpdateKey) -> ApiResult<Value> {
     check_name(&input.repository_name)?;
     let key = Some(input.kms_key_id).filter(|key| key != AWS_KEY);

@@ -137,6 +137,9 @@ pub(crate) fn policies_of(cloud: &Cloud, session: &RoleSession) -> ApiResult<Rol
     if let Some(arn) = role.boundary {
         // Without its document, a boundary allows nothing.
         let document = policies::document(cloud, &arn)?;
+        if document.is_none() {
+            found.unknown.push(arn.clone());
+        }
         found.boundary = Some((arn, document.unwrap_or_else(|| NOTHING.to_owned())));
     }
     Ok(found)

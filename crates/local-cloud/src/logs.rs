@@ -204,7 +204,7 @@ fn group_name(
 
 /// The name in the ARN of a log group of this account and Region. Any other spelling is refused: permissions are
 /// evaluated on the ARN.
-fn name_of_arn(cloud: &Cloud, arn: &str) -> ApiResult<String> {
+pub(crate) fn name_of_arn(cloud: &Cloud, arn: &str) -> ApiResult<String> {
     let name = arn.strip_prefix(&cloud.arn("logs", "log-group:"));
     let name = name.map(|name| name.strip_suffix(":*").unwrap_or(name));
     let name = name.filter(|name| !name.contains(':'));

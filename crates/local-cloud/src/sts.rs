@@ -201,6 +201,7 @@ async fn assume_role(cloud: &Cloud, input: AssumeRole) -> ApiResult<Value> {
         Some(id) => context.set("sts:ExternalId", id),
         None => context.set_absent("sts:ExternalId"),
     }
+    context.set("sts:RoleSessionName", &name);
     for (key, value) in &limits.tags {
         context.set(&format!("aws:RequestTag/{key}"), value);
     }

@@ -8,7 +8,7 @@ use super::requests::{Describe, TagSpecifications, required};
 use crate::api::form::{list, whole};
 use crate::api::{ApiError, ApiResult};
 use crate::s3::buckets;
-use crate::{Cloud, clock, iam};
+use crate::{Cloud, clock, iam, logs};
 
 /// The principal that publishes flow logs to a log group.
 const PUBLISHER: &str = "vpc-flow-logs.amazonaws.com";
@@ -51,11 +51,8 @@ fn destination(cloud: &Cloud, input: &CreateFlowLogs) -> ApiResult<Result<Value,
     }
     match input.log_destination_type.as_str() {
         "" | "cloud-watch-logs" => {
-            let prefix = cloud.arn("logs", "log-group:");
-            let named = arn
-                .strip_prefix(&prefix)
-                .map(|name| name.trim_end_matches(":*"));
-            let name = match named {
+            let named = logs::name_of_arn(cloud, arn).ok();
+            let name = match &named {
                 Some(name) => name,
                 None if !arn.is_empty() => {
                     return Ok(Err(format!("LogDestination: {arn} is not a log group")));
@@ -184,9 +181,13 @@ pub(super) async fn create(cloud: &Cloud, input: CreateFlowLogs) -> ApiResult<Va
                 "Error. There is an existing Flow Log with the same configuration and log destination.",
             ));
         }
-        FLOW_LOG.records(cloud).put(&id, &record)?;
-        made.push(id);
+        made.push((id, record));
     }
+    // After all checks: a request that fails creates nothing.
+    for (id, record) in &made {
+        FLOW_LOG.records(cloud).put(id, record)?;
+    }
+    let made: Vec<String> = made.into_iter().map(|(id, _)| id).collect();
     Ok(json!({"flowLogIdSet": made, "unsuccessful": failed}))
 }
 

@@ -20,7 +20,7 @@ use super::refusal::{Refusal, Registered, header, send, sha256};
 use super::{auth, blobs, find, uploads};
 use crate::api::ApiError;
 use crate::wire::body;
-use crate::{Cloud, authorization, recorded};
+use crate::{Cloud, authorization, injection, recorded};
 
 /// The largest manifest, as in ECR.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -180,6 +180,7 @@ fn operation(method: &Method, target: &Target<'_>) -> &'static str {
 
 /// Fails unless the current caller may run an operation on a repository.
 fn permit(cloud: &Cloud, repository: &str, operation: &str) -> Registered<()> {
+    injection::request(cloud.directory(), &super::SERVICE, operation)?;
     let input = json!({ "repositoryName": repository });
     let allowed = authorization::operation(cloud, &super::SERVICE, operation, &input);
     allowed.map_err(Into::into)

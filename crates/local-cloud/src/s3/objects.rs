@@ -21,6 +21,8 @@ pub(crate) struct Object {
     pub(crate) key: String,
     /// Its version id.
     version: String,
+    /// True if it was looked up by version id, which needs another permission.
+    by_version: bool,
     /// Its `ETag` without quotes.
     pub(crate) etag: String,
     /// The hex SHA-256 of its bytes, their name in `Cloud::blobs`.
@@ -38,6 +40,7 @@ impl Object {
             bucket: bucket.name.clone(),
             key: version.key,
             version: version.id,
+            by_version: false,
             etag: version.etag,
             sha256: version.sha256,
         }
@@ -49,7 +52,8 @@ impl Object {
 /// `NoSuchVersion`.
 pub(crate) fn open(cloud: &Cloud, caller: &Caller, object: &Object) -> ApiResult<File> {
     let path = (object.bucket.as_str(), object.key.as_str());
-    permissions::object(cloud, caller, "GetObject", path, None)?;
+    let version = object.by_version.then_some(object.version.as_str());
+    permissions::object(cloud, caller, "GetObject", path, version)?;
     stored::open_bytes(
         cloud,
         &object.bucket,
@@ -160,7 +164,10 @@ pub(crate) fn version(
 ) -> ApiResult<Object> {
     permissions::object(cloud, caller, "HeadObject", (bucket, key), Some(id))?;
     let (bucket, version) = reading::find_object(cloud, bucket, key, Some(id))?;
-    Ok(Object::new(&bucket, version))
+    Ok(Object {
+        by_version: true,
+        ..Object::new(&bucket, version)
+    })
 }
 
 /// The bytes of the current version of an object; fails with `NoSuchBucket` or `NoSuchKey`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::hosting::{self, Answer, Invocation, InvokeError, MAX_BODY};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::{BodyLimit, Rest};
-use crate::{Cloud, authorization};
+use crate::{Cloud, authorization, injection};
 
 /// The operations that this service has.
 pub(crate) const OPERATIONS: &[&str] = &["InvokeEndpoint"];
@@ -90,6 +90,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
 
 /// Fails unless the current caller may invoke an endpoint.
 fn permit(cloud: &Cloud, input: &Value) -> ApiResult<()> {
+    injection::request(cloud.directory(), &super::RUNTIME, "InvokeEndpoint")?;
     authorization::operation(cloud, &super::RUNTIME, "InvokeEndpoint", input)
 }
 

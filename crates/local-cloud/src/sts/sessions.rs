@@ -79,7 +79,7 @@ impl Session {
 
 /// The recorded sessions, under their access keys.
 fn all(cloud: &Cloud) -> Collection<'_, Session> {
-    cloud.store().collection("sts", "session")
+    cloud.store().collection("sts", "role-session")
 }
 
 /// The sessions of running programs, under their access keys.

@@ -197,7 +197,7 @@ fn first_stage(file: &Path) -> Result<u8, Failure> {
     if spec.supervised {
         // The first line is the specification again, for a second stage.
         std::io::stdin().lock().read_line(&mut String::new())?;
-        // Ends with its input, which ends with the server, to end first what it started.
+        // Its input closes when the server exits. The supervisor then stops its processes and exits.
         return Ok(supervisor::run(spec.level)?);
     }
     exit_with_parent(spec.parent)?;

@@ -42,7 +42,7 @@ pub(crate) use jupyter::Jupyter;
 pub(crate) const LOG_GROUP: &str = "/aws/sagemaker/NotebookInstances";
 
 /// Time for a machine to end its programs; the supervisor kills them after 3 s.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(7);
 
 /// PATH of the instance after its own directories (AWS: `/sbin:bin:/usr/sbin:/usr/bin`).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -173,7 +173,7 @@ impl Places {
     }
 }
 
-/// What a machine is and what is not isolated, for its logs.
+/// Describes a machine and its gaps in isolation, for its logs.
 fn notes(isolation: &Isolation, level: IsolationLevel, runs_scripts: bool) -> Vec<String> {
     let mut notes = match isolation {
         Isolation::Namespace(_) => vec![
@@ -212,7 +212,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine. Returns it with notes for its logs: what it is, and what is not isolated.
+    /// Starts a machine. Returns it with notes for its logs: a description, and gaps in isolation.
     pub(crate) async fn start(cloud: &Cloud, spec: MachineSpec) -> ApiResult<(Self, Vec<String>)> {
         let isolation = process::isolation(cloud).await?;
         let volume = spec.directory.join("volume");
@@ -435,7 +435,7 @@ fn write_files(spec: &MachineSpec, scratch: &Path, places: &Places, path: &str) 
     executable(tools.join("bin/aws"), include_bytes!("notebook/aws.sh"))?;
     executable(tools.join("clone.sh"), include_bytes!("notebook/clone.sh"))?;
     for script in &spec.scripts {
-        // AWS starts it with bash, so that a script without `#!` is one of bash.
+        // AWS runs scripts with bash: a script without `#!` gets one.
         let is_complete = script.content.starts_with(b"#!");
         let prefix: &[u8] = if is_complete { b"" } else { b"#!/bin/bash\n" };
         executable(tools.join(script.name), &[prefix, &script.content].concat())?;

@@ -167,7 +167,7 @@ fn cover(
     Ok(())
 }
 
-/// Opens a directory, so that it stays accessible whatever covers its path. A directory that a
+/// Opens a directory, so that it stays accessible even if something is mounted over its path. A directory that a
 /// program replaced with a link is refused.
 pub(super) fn open_handle(directory: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -37,7 +37,7 @@ pub(super) fn first(mut spec: Vec<u8>, supervised: bool) -> Result<u8, Failure> 
         spec.push(b'\n');
         pipe.write_all(&spec).context("the second stage ended")?;
         let status = child.wait()?;
-        // Kept open until now: its end would tell the second stage that this process is gone.
+        // Closing it earlier would tell the second stage that this process has exited.
         drop(pipe);
         status
     };

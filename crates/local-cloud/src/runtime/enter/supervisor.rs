@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Time to wait, after a program has ended, for output of what it left in the background.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
-/// Time between two looks at what is still running.
+/// Interval between checks for remaining processes.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Maximum length of a line in an event, in bytes.
@@ -111,27 +111,34 @@ pub(super) fn run(level: IsolationLevel) -> Result<u8> {
     });
     let reaper = supervisor.clone();
     std::thread::spawn(move || reaper.reap());
-    for line in std::io::stdin().lock().lines() {
-        let start: Start = serde_json::from_str(&line?)?;
-        let name = start.name.clone();
-        if let Err(error) = supervisor.start(start) {
-            let line = format!("[mlops] {error:#}");
-            emit(&Event::Output {
-                name: name.clone(),
-                line,
-            });
-            let end = Ended {
-                code: 126,
-                timed_out: false,
-            };
-            emit(&Event::Ended { name, end });
-        }
-    }
+    let served = supervisor.serve();
+    // Also after an error: without a process namespace, nothing else ends the programs.
     supervisor.end();
-    Ok(0)
+    served.map(|()| 0)
 }
 
 impl Supervisor {
+    /// Starts programs until the input ends.
+    fn serve(self: &Arc<Self>) -> Result<()> {
+        for line in std::io::stdin().lock().lines() {
+            let start: Start = serde_json::from_str(&line?)?;
+            let name = start.name.clone();
+            if let Err(error) = self.start(start) {
+                let line = format!("[mlops] {error:#}");
+                emit(&Event::Output {
+                    name: name.clone(),
+                    line,
+                });
+                let end = Ended {
+                    code: 126,
+                    timed_out: false,
+                };
+                emit(&Event::Ended { name, end });
+            }
+        }
+        Ok(())
+    }
+
     fn programs(&self) -> MutexGuard<'_, Programs> {
         self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }

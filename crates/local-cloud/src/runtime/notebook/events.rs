@@ -20,7 +20,7 @@ const TAIL: usize = 5;
 /// The name of the machine itself among its programs.
 pub(super) const MACHINE: &str = "machine";
 
-/// How the names of clones begin; their output goes to no log stream.
+/// Prefix of the names of clone processes; their output is not logged.
 pub(super) const CLONE: &str = "clone ";
 
 /// What is known of the programs of a machine.

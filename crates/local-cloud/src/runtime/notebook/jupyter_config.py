@@ -50,7 +50,7 @@ class Sessions(IdentityProvider):
         return User("ec2-user", "ec2-user", "ec2-user", "ec2") if valid else None
 
     def set_login_cookie(self, handler, user):
-        """A request with the server's token makes no session."""
+        """Sets no cookie: requests with the server's token do not open a session."""
 
 
 class Login(JupyterHandler):

@@ -11,6 +11,7 @@ use super::volumes::{self, Volume};
 use super::{LIFECYCLES, NOTEBOOKS, lifecycles};
 use crate::api::{ApiError, ApiResult};
 use crate::runtime::{Jupyter, LOG_GROUP, Machine, MachineSpec, Outcome, Run, Script};
+use crate::sagemaker::states::NotebookStatus;
 use crate::{Cloud, faults, logs, sts};
 
 /// The time that a life-cycle script may take (developer guide).
@@ -96,7 +97,19 @@ pub(super) async fn boot(cloud: &Cloud, name: &str) -> Result<(), String> {
     let scripts: Vec<&'static str> = work.scripts.iter().map(|script| script.name).collect();
     let slot = {
         let _starting = cloud.state::<Machines>().starting.lock().await;
-        start(cloud, &record, work).await.map_err(internal)?
+        // The instance may have been stopped in the meantime, or a presigned URL may have started it.
+        let record = NOTEBOOKS.get(cloud, name).map_err(internal)?;
+        let status = NotebookStatus::of(&record["NotebookInstanceStatus"]);
+        if !matches!(
+            status,
+            Some(NotebookStatus::Pending | NotebookStatus::InService)
+        ) {
+            return Ok(());
+        }
+        match alive(cloud, name) {
+            Some(slot) => slot,
+            None => start(cloud, &record, work).await.map_err(internal)?,
+        }
     };
     let _starting = slot.jupyter.lock().await;
     let booted = run_all(cloud, &record, &slot, &scripts).await;
@@ -239,8 +252,7 @@ pub(super) async fn jupyter(cloud: &Cloud, record: &Value) -> ApiResult<(Arc<Slo
     let name = record["NotebookInstanceName"].as_str().unwrap_or_default();
     let slot = {
         let _starting = cloud.state::<Machines>().starting.lock().await;
-        let found = running(cloud).get(name).cloned();
-        match found.filter(|slot| !slot.machine.has_ended()) {
+        match alive(cloud, name) {
             Some(slot) => slot,
             None => start(cloud, record, Work::of(cloud, record)?).await?,
         }
@@ -264,9 +276,18 @@ pub(super) async fn jupyter(cloud: &Cloud, record: &Value) -> ApiResult<(Arc<Slo
     Ok((slot, jupyter))
 }
 
-/// Ends the machine of an instance, if it has one.
+/// The running machine of an instance.
+fn alive(cloud: &Cloud, name: &str) -> Option<Arc<Slot>> {
+    let found = running(cloud).get(name).cloned();
+    found.filter(|slot| !slot.machine.has_ended())
+}
+
+/// Ends the machine of an instance, if it has one. Waits for a start in progress.
 pub(super) async fn end(cloud: &Cloud, name: &str) {
-    let slot = running(cloud).remove(name);
+    let slot = {
+        let _starting = cloud.state::<Machines>().starting.lock().await;
+        running(cloud).remove(name)
+    };
     if let Some(slot) = slot {
         slot.machine.end().await;
     }

@@ -52,8 +52,8 @@ impl Source {
 /// The path of CodeCommit's repositories.
 const REPOS: &str = "/v1/repos/";
 
-/// The start of an address that this cloud's CodeCommit serves, up to the repository's name: AWS's
-/// address of this region, or one of loopback, whatever the port, which can differ in the next server.
+/// The prefix of a URL that this cloud's CodeCommit serves, up to the repository's name: AWS's URL for
+/// this region, or a loopback URL with any port (the next server may use another one).
 fn prefix<'a>(region: &str, url: &'a str) -> Option<&'a str> {
     let end = url.find(REPOS)? + REPOS.len();
     let host = url[..end - REPOS.len()].split_once("://")?.1;

@@ -160,8 +160,8 @@ pub(in super::super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts an instance that was in service. This keeps no server awake: otherwise, a script that hangs
-/// would.
+/// Starts an instance that was in service. Does not count as activity: a script that hangs must not keep the
+/// server running.
 fn boot_again(cloud: &Cloud, name: &str) {
     let (cloud, name) = (cloud.clone(), name.to_owned());
     tokio::spawn(async move {

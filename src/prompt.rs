@@ -22,7 +22,7 @@ impl Prompt {
         !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
-    /// Lets the user choose one of the items; the default if nobody can be asked.
+    /// Lets the user choose one of the items; the default without a terminal.
     pub fn choose(self, question: &str, items: &[&str], default: usize) -> Result<usize> {
         if !self.can_ask() {
             return Ok(default);
@@ -34,7 +34,7 @@ impl Prompt {
             .interact()?)
     }
 
-    /// Asks for a name that can be parsed; `None` if nobody can be asked.
+    /// Asks for a name that can be parsed; `None` without a terminal.
     pub fn name<T>(self, question: &str, default: Option<T>) -> Result<Option<T>>
     where
         T: Clone + ToString + std::str::FromStr,

@@ -1,4 +1,4 @@
-//! Who the caller is, or why AWS does not know; and AWS's clock.
+//! Identifies the caller, or the reason why that failed, and reads AWS's clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,7 +50,7 @@ pub struct Refused {
     pub message: String,
 }
 
-/// The answer to the question who the caller is.
+/// The result of identifying the caller.
 #[derive(Debug)]
 pub struct Identified {
     /// The caller.

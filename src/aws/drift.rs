@@ -14,7 +14,7 @@ use super::{AwsResultExt, Clients, Missing};
 /// The result of the last detection of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detected {
-    /// Nobody has looked yet.
+    /// Drift was never detected.
     Never,
     /// All resources were as the template describes them.
     InSync(Option<Timestamp>),

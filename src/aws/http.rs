@@ -59,7 +59,7 @@ impl std::fmt::Debug for Notice {
     }
 }
 
-/// The same client, which shows the SDK's retries: the SDK waits without a word.
+/// Wraps a client to report retries, which the SDK does silently.
 pub(super) fn noticing(inner: SharedHttpClient, notice: Option<Notice>) -> SharedHttpClient {
     match notice {
         None => inner,

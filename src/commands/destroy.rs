@@ -163,7 +163,7 @@ async fn delete(
             ));
         }
     }
-    // Whatever ran until now wrote to them.
+    // Last, because everything above could still write to them.
     for group in removal::log_groups(clients, name).await? {
         removal::delete_log_group(clients, &group).await?;
         ctx.progress.say(format!("log group {group}: deleted"));

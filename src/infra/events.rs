@@ -68,7 +68,7 @@ pub(super) async fn watch(
 impl Seen {
     fn show(&mut self, progress: &Progress, name: &str, event: cfn::Event) {
         let state = event.status.as_str();
-        // The stack's own events are what the title says.
+        // The title already shows the stack's own events.
         if event.r#type != "AWS::CloudFormation::Stack" {
             let is_over = !state.ends_with("_IN_PROGRESS");
             self.list

@@ -1,5 +1,5 @@
 //! The outline of this program's templates: they are indented by two spaces, and every resource has a
-//! `Type` line. A test holds all of them to that.
+//! `Type` line. A test checks this for every template.
 
 use std::collections::BTreeMap;
 

@@ -30,8 +30,8 @@ const VALIDATION: &str = include_str!("templates/validation.yaml");
 /// One version of the model in production.
 const ENDPOINT: &str = include_str!("templates/endpoint.yaml");
 
-/// The tag that says whether the deletion of a stack deletes its data too. Another deletion policy alone
-/// is no change to CloudFormation: with the tag, `mlops plan` and `mlops init` see what an interrupted
+/// The tag that records whether deleting the stack also deletes its data. CloudFormation ignores an update
+/// that changes only a deletion policy; with the tag, `mlops plan` and `mlops init` see what an interrupted
 /// `mlops destroy --delete-data` left behind, and `mlops init` restores the protection.
 pub(super) const DELETION_TAG: &str = "mlops:deletion";
 const PROTECTED: &[(&str, &str)] = &[(DELETION_TAG, "protected")];

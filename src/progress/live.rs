@@ -42,7 +42,7 @@ impl Progress {
 }
 
 impl LiveList {
-    /// Most lines at once; a terminal has room for more than the list.
+    /// Maximum number of lines; leaves room on the terminal for other output.
     const LINES: usize = 12;
 
     /// Shows the state of one thing; `is_over` removes its line.

@@ -188,7 +188,7 @@ fn a_supervisor_ends_with_its_input_and_leaves_nothing_behind() {
     let (output, end) = run(absent);
     assert!(output[0].contains("/no/such/program"), "{output:?}");
     assert_eq!(end, json!({"code": 126, "timed_out": false}));
-    // What the first script left in the background is still running.
+    // The first script's background process is still running.
     let running = || {
         let pattern = format!("^sleep {seconds}$");
         let found = Command::new("pgrep").args(["-f", &pattern]).output();

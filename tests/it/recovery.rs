@@ -9,7 +9,7 @@ use crate::sandbox::{Sandbox, pause};
 /// Longest wait for a server to reach a point.
 const LIMIT: Duration = Duration::from_mins(4);
 
-/// `mlops init` with output that nobody reads.
+/// `mlops init` without reading its output.
 fn init(sandbox: &Sandbox) -> Command {
     let mut command = sandbox.command("");
     command
@@ -99,7 +99,7 @@ fn issue_8_2_5_an_init_whose_client_was_killed_is_completed_by_the_next() {
     }
 }
 
-/// `mlops destroy --delete-data` with output that nobody reads.
+/// `mlops destroy --delete-data` without reading its output.
 fn destroy(sandbox: &Sandbox) -> Command {
     let mut command = sandbox.command("");
     command

@@ -247,7 +247,7 @@ impl Cloud {
                 service.name
             )));
         };
-        // Before the request is checked: who may not run an operation learns nothing about it.
+        // Before validation, so that its errors reveal nothing to callers without permission.
         for authorize in self.services().iter().filter_map(|it| it.authorize) {
             authorize(self, service, operation, &input)?;
         }

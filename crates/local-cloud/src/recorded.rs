@@ -34,7 +34,7 @@ pub(crate) fn record(cloud: &Cloud, service: &'static str, operation: &str) {
 }
 
 /// Records a call of an operation that exists; or, for a request to ECR's registry or to a git
-/// repository, the action that it stands for.
+/// repository, the action that it represents.
 pub(crate) fn record_for(cloud: &Cloud, caller: &Caller, service: &'static str, operation: &str) {
     let recorded = &cloud.state::<Recorded>().0;
     let mut calls = recorded.lock().unwrap_or_else(PoisonError::into_inner);

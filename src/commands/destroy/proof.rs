@@ -130,7 +130,7 @@ async fn look_for_data(
             remedy,
         );
     }
-    // A key has no name of its own, and its alias is deleted with the stack: the stack knows it.
+    // A key has no name, and its alias is deleted with the stack, so the deleted stack's resources are read.
     for stack in deleted.iter().filter(|stack| stack.part.holds_data()) {
         for what in infra::left_behind(clients, stack).await? {
             let remedy = format!(

@@ -14,7 +14,7 @@ use crate::scaffold;
 /// Git's credential helper for CodeCommit: it signs with the credentials of the AWS CLI.
 const CODECOMMIT: &str = "!aws codecommit credential-helper $@";
 
-/// What a repository got.
+/// Result of seeding a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Seed {

@@ -51,8 +51,7 @@ impl Deployments {
                 };
                 (part, deployed)
             });
-            // Each of them ends, even if another one fails: a stack in progress would be in the way of the
-            // next attempt.
+            // Wait for all of them, even if one fails: a stack still in progress would block the next attempt.
             for (part, deployed) in join_all(ready).await {
                 let (deployed, new) = deployed?;
                 self.done.insert(part, deployed);

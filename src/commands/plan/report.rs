@@ -116,7 +116,7 @@ fn write_stack(f: &mut fmt::Formatter<'_>, stack: &StackPreview) -> fmt::Result 
     }
     for change in &stack.changes {
         write_change(f, change)?;
-        // The statements of a new stack are many: JSON has them.
+        // A new stack has too many statements to print; the JSON output includes them.
         if stack.effect == StackEffect::Update {
             for (sign, statements) in [
                 ('-', &change.permissions.before),

@@ -16,7 +16,7 @@ use crate::config::{Origin, Project};
 use crate::context::Context;
 use crate::output::Format;
 
-/// Time between two looks, unless `--poll-interval` sets it: a look is a dozen requests.
+/// Default interval between refreshes; each refresh sends about a dozen requests.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Failed looks in a row after which the command ends.

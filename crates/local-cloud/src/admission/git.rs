@@ -16,8 +16,8 @@ use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
 use crate::credentials::Credentials;
 
-/// How the host names begin under which git is asked for credentials, although the server accepts any. (Git
-/// sends none unless it is asked.)
+/// Prefix of the host names for which git must authenticate even if the server accepts any credentials. (Git
+/// sends credentials only after a 401.)
 const CODECOMMIT: &str = "git-codecommit.";
 
 /// Authenticates a request of git's protocol; returns its caller. A session's signature is always verified,

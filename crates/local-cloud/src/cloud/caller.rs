@@ -3,9 +3,9 @@
 //! The dispatcher sets the caller of a request, and everything that its handler awaits runs for that caller:
 //! a call to another service is evaluated for the caller, too (AWS: forward access sessions). Work that a
 //! service does with a role runs in the scope of a session of that role ([`Caller::scope`]). Everything else
-//! is the local cloud's own bookkeeping, which nobody has to be allowed to do.
+//! is internal work of the local cloud, which needs no permission.
 //!
-//! A scope ends at `spawn` and `spawn_blocking`: work in the background has no caller unless it sets one.
+//! A scope does not extend into `spawn` and `spawn_blocking`: background work has no caller unless it sets one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

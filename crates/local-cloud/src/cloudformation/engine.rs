@@ -45,8 +45,8 @@ impl Engine {
         }
     }
 
-    /// Works on resources at once, in the order of a template. After a failure nothing more begins, and what
-    /// is in progress is cancelled.
+    /// Processes resources concurrently, in template order. After a failure, no further resource is started and
+    /// those in progress are cancelled.
     pub(super) async fn together<F: Future<Output = Result<(), Failure>>>(
         &self,
         waits_for: &[BTreeSet<usize>],
@@ -171,7 +171,7 @@ impl Engine {
             physical: "",
         };
         // Recorded before the call: a server that dies during it can find what the call created.
-        // The search is no call of AWS's handler: nobody has to be allowed to make it.
+        // AWS makes no such call, so it needs no permission.
         let find = kind.steps().find(&target);
         let existing = Caller::LocalCloud.scope(find).await?;
         if self.failed.is_cancelled() {
@@ -430,10 +430,10 @@ impl Engine {
         }
     }
 
-    /// Deletes the stack's resources, each before those that it needs; returns those that could not be
-    /// deleted. What they need is not deleted either.
+    /// Deletes the stack's resources, dependents first. Returns those that could not be deleted; their
+    /// dependencies are kept, too.
     ///
-    /// Unverified against AWS [cfn-failed-deletion]: whether it tries to delete what such a resource needs.
+    /// Unverified against AWS [cfn-failed-deletion]: whether it tries to delete the dependencies of such a resource.
     async fn remove_all(&self, retain: impl Fn(&Resource) -> bool) -> ApiResult<Vec<String>> {
         let mut resources = self.stack()?.resources;
         resources.reverse();

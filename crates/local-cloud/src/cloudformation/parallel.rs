@@ -1,24 +1,23 @@
-//! Works on several resources of a stack at once: each begins when those that it waits for are done.
+//! Processes resources of a stack concurrently: each starts when its dependencies are complete.
 
 use std::collections::BTreeSet;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-/// The most resources that are worked on at once. AWS's number is not documented.
+/// Maximum number of resources in progress. AWS's limit is not documented.
 const LIMIT: usize = 16;
 
-/// What does not begin after a failure.
+/// How processing continues after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterFailure {
-    /// Nothing more begins.
+    /// No further item starts.
     Stop,
-    /// Everything begins, except what waits for the item that failed.
+    /// All items start, except those that depend on the failed one.
     SkipDependents,
 }
 
-/// Works on every item, by its index; `waits_for` has the items that each waits for. Items without an order
-/// between them begin in the order of the list. Returns the failures in the order in which they happened,
-/// once nothing is in progress.
+/// Processes every item, by index; `waits_for` lists the dependencies of each. Independent items start in
+/// list order. Returns the failures in the order in which they happened, when nothing is in progress.
 pub(super) async fn run<E, F: Future<Output = Result<(), E>>>(
     waits_for: &[BTreeSet<usize>],
     after_failure: AfterFailure,

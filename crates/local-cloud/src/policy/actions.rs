@@ -1,5 +1,5 @@
-//! The calls that an operation needs: its action, those of what it does on the way (`iam:PassRole`, tags), their
-//! resources and condition keys. The table is actions.json, made by `tools/iam_actions.py`.
+//! The permissions that an operation requires: its own action, dependent actions (`iam:PassRole`, tagging),
+//! their resources and condition keys. `tools/iam_actions.py` generates the table, actions.json.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

@@ -47,7 +47,7 @@ impl Context {
         }
     }
 
-    /// Says what is known about other keys than those that are set.
+    /// Sets how keys that are not in the context are treated.
     pub(crate) fn set_missing(&mut self, missing: Missing) {
         self.missing = missing;
     }
@@ -66,7 +66,7 @@ impl Context {
         self.insert(key, Some(Values::Many(values)));
     }
 
-    /// Says that the request does not have a key.
+    /// Marks a key as absent from the request.
     pub(crate) fn set_absent(&mut self, key: &str) {
         self.insert(key, None);
     }

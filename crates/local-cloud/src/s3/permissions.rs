@@ -151,7 +151,7 @@ fn check_input(cloud: &Cloud, caller: &Caller, operation: &str, input: &Value) -
     match operation {
         "GetObject" => match find(cloud, bucket, key, text("VersionId")) {
             Some(version) => uses("kms:Decrypt", &version.details, key),
-            // What a caller may not list it cannot learn to be absent.
+            // Without s3:ListBucket, a caller must not learn whether an object exists.
             None => conceal(cloud, caller, bucket, key),
         },
         "HeadObject" if find(cloud, bucket, key, text("VersionId")).is_none() => {

@@ -89,8 +89,8 @@ fn basic(access_key: &str, secret_key: &str) -> String {
     )
 }
 
-/// Requests a session of a role, named by name or ARN, whatever its trust policy. It is valid as long as a
-/// session of that role can be.
+/// Requests a session of a role, given its name or ARN, without checking its trust policy. The session has
+/// the maximum duration of the role.
 ///
 /// # Errors
 /// If there is no such role, or the server does not answer.

@@ -1,5 +1,5 @@
-//! What a stack does at once, what a failure cancels, and the order of events. Faults at named points decide
-//! what happens first, never the time.
+//! Concurrent resources, cancellation after a failure, and the order of events. Faults at named points, not
+//! timing, determine the order.
 
 use std::sync::Arc;
 

@@ -97,10 +97,10 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::CodeCommit::Repository", "co
 
 const ARN: &str = "arn:aws:codecommit:{region}:{account}:{RepositoryName}";
 
-/// The most files of a zip that a new repository begins with.
+/// Maximum number of files in the zip for a new repository.
 const MOST_FILES: usize = 10_000;
 
-/// The most bytes of these files.
+/// Maximum total size of these files, in bytes.
 const LARGEST: u64 = 64 << 20;
 
 struct Repository;

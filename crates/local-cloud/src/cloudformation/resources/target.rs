@@ -536,7 +536,7 @@ impl<'a> Target<'a> {
     }
 
     async fn search(&self, search: &Search) -> ApiResult<Vec<String>> {
-        // Not a call of AWS's handler: nobody has to be allowed to make it.
+        // AWS makes no such call, so it needs no permission.
         let answer = self.call(&search.call, &Value::Null);
         let Some(answer) = existing(Caller::LocalCloud.scope(answer).await)? else {
             return Ok(Vec::new());

@@ -11,7 +11,7 @@ use super::{Named, Place};
 #[serde(from = "String")]
 pub(super) struct Template {
     parts: Vec<Part>,
-    /// The text begins with `?`: without a value of its member, there is no resource.
+    /// True if the text starts with `?`: the resource is omitted if its member has no value.
     is_optional: bool,
     /// The service of the ARN, if the template is one.
     service: Option<String>,
@@ -193,7 +193,7 @@ impl Source {
             .filter_map(|value| match value {
                 Value::String(text) => filter.apply(text, place),
                 Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-                // Only whether it is there counts.
+                // Only the presence of an object matters, not its contents.
                 Value::Object(object) if !object.is_empty() => Some("{}".to_owned()),
                 _ => None,
             })

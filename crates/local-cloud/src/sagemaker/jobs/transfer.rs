@@ -41,7 +41,7 @@ pub(super) fn download(
     let mut count = 0;
     let listed = objects::list(cloud, role, &bucket, &key);
     let listed = listed.map_err(|error| {
-        // What the role may not list is absent for SageMaker.
+        // SageMaker treats objects that the role cannot list as missing.
         if error.is_denied() {
             failed_download(&nothing(uri).message)
         } else {

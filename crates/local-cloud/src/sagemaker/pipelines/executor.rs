@@ -24,7 +24,7 @@ pub(super) fn spawn(cloud: &Cloud, key: String) {
         let (cloud, key) = (cloud.clone(), key.clone());
         async move {
             let execution = executions(&cloud).get(&key)?.ok_or_else(gone)?;
-            // As long as the execution runs.
+            // Valid while the execution runs.
             let session = sts::for_service(&cloud, &execution.role, "SageMaker", PRINCIPAL)?;
             session.caller().scope(run(&cloud, &key)).await
         }

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
+use super::clock::Clock;
 use super::credentials::Credentials;
 use super::health::Health;
 use super::host::Host;
@@ -21,6 +22,7 @@ use crate::log;
 pub(crate) mod caller;
 pub(crate) mod service;
 mod state;
+mod time;
 
 use caller::Caller;
 use service::{Service, Services};
@@ -42,6 +44,7 @@ pub(crate) struct Cloud(Arc<Inner>);
 struct Inner {
     services: Services,
     store: Store,
+    clock: Clock,
     blobs: Blobs,
     directory: PathBuf,
     endpoint: String,
@@ -75,9 +78,11 @@ impl Cloud {
         settings: Settings,
     ) -> anyhow::Result<Self> {
         let services = Services::new(services);
+        let store = Store::open(directory, services.tables())?;
         Ok(Self(Arc::new(Inner {
             services,
-            store: Store::open(directory, services.tables())?,
+            clock: time::open(&store)?,
+            store,
             blobs: Blobs::open(directory)?,
             directory: directory.to_owned(),
             endpoint,

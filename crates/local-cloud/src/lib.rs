@@ -24,6 +24,10 @@ mod api;
 mod authorization;
 mod beneath;
 mod children;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "alarms and deployments are the first to sleep")
+)]
 mod clock;
 mod cloud;
 mod cloudformation;

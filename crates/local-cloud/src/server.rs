@@ -29,9 +29,10 @@ use super::limits::{MAX_FORM, MAX_JSON};
 use super::services::SERVICES;
 use super::wire::Dialect;
 use super::wire::body::BodyError;
-use super::{clock, garbage, health, recorded, wire};
+use super::{garbage, health, recorded, wire};
 use crate::log;
 
+mod clock;
 pub(super) mod connection;
 mod framing;
 
@@ -145,7 +146,7 @@ pub async fn serve(options: ServerOptions, ready: impl FnOnce(&str)) -> Result<(
     if !server.is_finished() {
         tokio::select! {
             result = server => result?,
-            () = clock::sleep(DRAIN_TIMEOUT) => {}
+            () = super::clock::sleep(DRAIN_TIMEOUT) => {}
         }
     }
     collector.end().await;
@@ -186,7 +187,7 @@ async fn until_stopped(app: &App, idle: Option<Duration>, lock: &StateLock) {
     };
     let watch = async {
         loop {
-            clock::sleep(Duration::from_secs(2)).await;
+            super::clock::sleep(Duration::from_secs(2)).await;
             if !lock.directory_is_ours() {
                 return;
             }
@@ -290,6 +291,14 @@ async fn route(
         return Ok(Response::new(Body::from(
             recorded::as_json(cloud).to_string(),
         )));
+    }
+    if parts.uri.path() == clock::PATH {
+        let scope = scope?;
+        admission::check_state(&app.key, &scope)?;
+        let caller = admission::caller(cloud, &scope, parts)?;
+        let body = read(body, clock::MAX_BODY).await?;
+        admission::check_signature(cloud, parts, &body)?;
+        return clock::answer(cloud, &caller, parts, &body).await;
     }
     let mut routes = cloud.services().iter().flat_map(|service| service.routes);
     if let Some(route) = routes.find(|route| (route.matches)(parts, signing.is_some())) {

@@ -110,11 +110,11 @@ pub(crate) fn action(
     Evaluation::of(cloud, session)?.require(&call, service)
 }
 
-/// What a session may do, until a record changes.
+/// What a session may do, until a record of IAM changes.
 #[derive(Debug)]
 struct Known {
-    /// The number of changes of the records when this was read.
-    changes: i64,
+    /// The number of changes to the records of IAM when this was read.
+    changes: u64,
     principal: Principal,
     policies: Policies,
     /// AWS's own policies of the role, whose texts the local cloud does not have.
@@ -133,7 +133,7 @@ impl Known {
             recent.lock().unwrap_or_else(PoisonError::into_inner)
         };
         // Before the records are read: a change in between is noticed by the next request.
-        let changes = cloud.store().changes();
+        let changes = cloud.store().changes_of(iam::SERVICE.name);
         if let Some(known) = recent().get(&session.access_key)
             && known.changes == changes
         {
@@ -148,7 +148,7 @@ impl Known {
         Ok(known)
     }
 
-    fn read(cloud: &Cloud, session: &RoleSession, changes: i64) -> ApiResult<Self> {
+    fn read(cloud: &Cloud, session: &RoleSession, changes: u64) -> ApiResult<Self> {
         let RolePolicies {
             inline,
             managed,

@@ -5,6 +5,7 @@
 //! moments, because the log is not synced on each commit; that is acceptable for a development
 //! server.)
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +50,8 @@ impl From<rusqlite::Error> for ApiError {
 pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// Number of changes to the records of each service.
+    changes: Mutex<HashMap<&'static str, u64>>,
     /// Number of transactions before all writes fail; `usize::MAX` for unlimited. Only tests set
     /// it.
     transactions_left: AtomicUsize,
@@ -70,6 +73,7 @@ impl Store {
         Ok(Self {
             path: directory.join(FILE),
             connection: Mutex::new(opening::open(directory, &tables)?),
+            changes: Mutex::default(),
             transactions_left: AtomicUsize::new(usize::MAX),
         })
     }
@@ -130,6 +134,16 @@ impl Store {
             .unwrap_or_default()
     }
 
+    fn counters(&self) -> MutexGuard<'_, HashMap<&'static str, u64>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A counter that grows with every change to the records of a service. Whoever reads it before the records
+    /// and finds the same number later still has the current records.
+    pub(super) fn changes_of(&self, service: &str) -> u64 {
+        self.counters().get(service).copied().unwrap_or_default()
+    }
+
     /// Tests whether the database can be written.
     pub(crate) fn probe(&self) -> ApiResult<()> {
         // Larger than a page, so that the database must grow.
@@ -176,6 +190,12 @@ pub(crate) struct Collection<'a, T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
+    /// Counts a change. The caller holds the connection until the change is committed, so nobody reads the old
+    /// records after the counter has grown.
+    fn count(&self) {
+        *self.store.counters().entry(self.service).or_default() += 1;
+    }
+
     /// The record under `key`.
     pub(crate) fn get(&self, key: &str) -> ApiResult<Option<T>> {
         read(&self.store.lock(), self.service, self.kind, key)
@@ -184,9 +204,9 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
     /// Adds a record; false if the key exists.
     pub(crate) fn insert(&self, key: &str, record: &T) -> ApiResult<bool> {
         let text = serde_json::to_string(record).map_err(ApiError::internal)?;
-        let added = self
-            .store
-            .lock_to_write()
+        let connection = self.store.lock_to_write();
+        self.count();
+        let added = connection
             .prepare_cached("INSERT OR IGNORE INTO records VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![self.service, self.kind, key, text])?;
         Ok(added == 1)
@@ -194,13 +214,9 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
 
     /// Adds or replaces a record.
     pub(crate) fn put(&self, key: &str, record: &T) -> ApiResult<()> {
-        write(
-            &self.store.lock_to_write(),
-            self.service,
-            self.kind,
-            key,
-            record,
-        )
+        let connection = self.store.lock_to_write();
+        self.count();
+        write(&connection, self.service, self.kind, key, record)
     }
 
     /// Changes a record in a transaction; `None` if it does not exist. An error leaves it
@@ -215,6 +231,7 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
                 return Ok(None);
             };
             let result = change(&mut record)?;
+            self.count();
             write(transaction, self.service, self.kind, key, &record)?;
             Ok(Some(result))
         })
@@ -232,17 +249,21 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
         key: &str,
         record: &T,
     ) -> ApiResult<()> {
+        self.count();
         write(transaction, self.service, self.kind, key, record)
     }
 
     /// [`Collection::remove`] inside a [`Store::transaction`].
     pub(crate) fn remove_in(&self, transaction: &Transaction<'_>, key: &str) -> ApiResult<bool> {
+        self.count();
         remove(transaction, self.service, self.kind, key)
     }
 
     /// Removes a record; false if it does not exist.
     pub(crate) fn remove(&self, key: &str) -> ApiResult<bool> {
-        remove(&self.store.lock_to_write(), self.service, self.kind, key)
+        let connection = self.store.lock_to_write();
+        self.count();
+        remove(&connection, self.service, self.kind, key)
     }
 
     /// All records whose keys start with `prefix`, in key order.
@@ -479,6 +500,40 @@ impl Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_are_counted_by_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), []).unwrap();
+        let ours = store.collection::<i64>("ours", "number");
+        let others = store.collection::<i64>("others", "number");
+        let mut last = store.changes_of("ours");
+        let mut counted = |what: &str| {
+            let now = store.changes_of("ours");
+            assert!(now > last, "{what}");
+            last = now;
+        };
+        assert!(ours.insert("a", &1).unwrap());
+        counted("insert");
+        ours.put("a", &2).unwrap();
+        counted("put");
+        ours.update("a", |_| Ok(())).unwrap();
+        counted("update");
+        store
+            .transaction(|transaction| ours.put_in(transaction, "a", &3))
+            .unwrap();
+        counted("put_in");
+        store
+            .transaction(|transaction| ours.remove_in(transaction, "a"))
+            .unwrap();
+        counted("remove_in");
+        ours.remove("a").unwrap();
+        counted("remove");
+        let before = store.changes_of("ours");
+        others.put("a", &1).unwrap();
+        ours.get("a").unwrap();
+        assert_eq!(store.changes_of("ours"), before);
+    }
 
     #[test]
     fn a_failed_change_changes_nothing() {

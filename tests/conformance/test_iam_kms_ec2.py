@@ -29,6 +29,46 @@ def refused(code, call, **arguments):
     return caught.value.response["Error"]["Message"]
 
 
+def sized(policy, size):
+    """The policy with as many characters as IAM counts, and white space, which it does not count."""
+    statement = dict(policy["Statement"][0], Sid="")
+    empty = len(json.dumps({**policy, "Statement": [statement]}, separators=(",", ":")))
+    statement["Sid"] = "a" * (size - empty)
+    return json.dumps({**policy, "Statement": [statement]}, indent=2)
+
+
+def test_policies_have_a_largest_size(client):
+    iam = client("iam")
+    name = "conf-largest"
+    too_large = refused(
+        "LimitExceeded",
+        iam.create_role,
+        RoleName=name,
+        AssumeRolePolicyDocument=sized(TRUST, 2049),
+    )
+    assert too_large == "Cannot exceed quota for ACLSizePerRole: 2048"
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=sized(TRUST, 2048))
+    iam.put_role_policy(RoleName=name, PolicyName="a", PolicyDocument=sized(READ, 10_000))
+    second = {"RoleName": name, "PolicyName": "b"}
+    too_large = refused(
+        "LimitExceeded", iam.put_role_policy, **second, PolicyDocument=sized(READ, 241)
+    )
+    assert too_large == f"Maximum policy size of 10240 bytes exceeded for role {name}"
+    iam.put_role_policy(**second, PolicyDocument=sized(READ, 240))
+
+    too_large = refused(
+        "LimitExceeded", iam.create_policy, PolicyName=name, PolicyDocument=sized(READ, 6145)
+    )
+    assert too_large == "Cannot exceed quota for PolicySize: 6144"
+    made = iam.create_policy(PolicyName=name, PolicyDocument=sized(READ, 6144))["Policy"]
+    refused(
+        "LimitExceeded",
+        iam.create_policy_version,
+        PolicyArn=made["Arn"],
+        PolicyDocument=sized(READ, 6145),
+    )
+
+
 def test_roles(client):
     iam = client("iam")
     role = iam.create_role(

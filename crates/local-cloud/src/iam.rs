@@ -263,6 +263,10 @@ fn delete_conflict(message: impl Into<String>) -> ApiError {
     ApiError::new("DeleteConflict", message).status(409)
 }
 
+fn limit_exceeded(message: impl Into<String>) -> ApiError {
+    ApiError::new("LimitExceeded", message).status(409)
+}
+
 /// Checks a name of at most `longest` characters. `member` is the API's name for it.
 fn check_name(member: &str, value: &str, longest: usize) -> ApiResult<()> {
     let sound = (1..=longest).contains(&value.len())

@@ -4,6 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::limit_exceeded;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::limits;
@@ -28,6 +29,14 @@ impl From<String> for Document {
     }
 }
 
+/// Default maximum size of a trust policy (IAM's quotas).
+const LARGEST_TRUST: usize = 2_048;
+
+/// The size of a policy as IAM's quotas count it: characters without white space.
+pub(super) fn size(text: &str) -> usize {
+    text.chars().filter(|c| !c.is_whitespace()).count()
+}
+
 impl Document {
     /// The text of a role's trust policy; `MalformedPolicyDocument` if it is invalid.
     pub(super) fn trust(self) -> ApiResult<String> {
@@ -37,6 +46,11 @@ impl Document {
             if statement.contains_key("Resource") {
                 return Err(malformed("Has prohibited field Resource"));
             }
+        }
+        if self.size() > LARGEST_TRUST {
+            return Err(limit_exceeded(format!(
+                "Cannot exceed quota for ACLSizePerRole: {LARGEST_TRUST}"
+            )));
         }
         self.parsed()
     }
@@ -60,6 +74,11 @@ impl Document {
             }
         }
         self.parsed()
+    }
+
+    /// The policy's size as IAM's quotas count it: characters without white space.
+    pub(super) fn size(&self) -> usize {
+        size(&self.0)
     }
 
     /// The text, if it can be evaluated.

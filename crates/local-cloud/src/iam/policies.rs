@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::document::{Document, encoded};
 use super::{
     Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
-    no_such_entity, roles, unique_id,
+    limit_exceeded, no_such_entity, roles, unique_id,
 };
 use crate::Cloud;
 use crate::api::tags::Tags;
@@ -20,6 +20,21 @@ const AWS_MANAGED: &str = "arn:aws:iam::aws:policy/";
 
 /// Maximum number of versions of a policy.
 const VERSIONS: usize = 5;
+
+/// Maximum size of a managed policy (IAM's quotas).
+const LARGEST: usize = 6_144;
+
+/// The text of a managed policy that is valid and within IAM's quota.
+fn checked(document: Document) -> ApiResult<String> {
+    let size = document.size();
+    let text = document.identity()?;
+    if size > LARGEST {
+        return Err(limit_exceeded(format!(
+            "Cannot exceed quota for PolicySize: {LARGEST}"
+        )));
+    }
+    Ok(text)
+}
 
 /// The record of a managed policy, under its ARN.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -210,7 +225,7 @@ pub(super) async fn create(cloud: &Cloud, input: CreatePolicy) -> ApiResult<Valu
         next: 2,
         versions: vec![PolicyVersion {
             number: 1,
-            document: input.policy_document.identity()?,
+            document: checked(input.policy_document)?,
             created: now,
         }],
         name: name.clone(),
@@ -295,18 +310,14 @@ pub(super) struct CreateVersion {
 }
 
 pub(super) async fn create_version(cloud: &Cloud, input: CreateVersion) -> ApiResult<Value> {
-    let document = input.policy_document.identity()?;
+    let document = checked(input.policy_document)?;
     let arn = input.policy_arn;
     let shape = collection(cloud).update(&arn, |policy| {
         if policy.versions.len() >= VERSIONS {
-            return Err(ApiError::new(
-                "LimitExceeded",
-                format!(
-                    "A managed policy can have up to {VERSIONS} versions. Before you create a new \
-                     version, you must delete an existing version."
-                ),
-            )
-            .status(409));
+            return Err(limit_exceeded(format!(
+                "A managed policy can have up to {VERSIONS} versions. Before you create a new \
+                 version, you must delete an existing version."
+            )));
         }
         let version = PolicyVersion {
             number: policy.next,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::document::{Document, encoded};
+use super::document::{Document, encoded, size};
 use super::{
     AssumedRole, Empty, PageRequest, Tag, already_exists, check_name, check_path, delete_conflict,
-    merge_tags, no_such_entity, require_boundary, unique_id,
+    limit_exceeded, merge_tags, no_such_entity, require_boundary, unique_id,
 };
 use crate::Cloud;
 use crate::api::form::{list as form_list, whole};
@@ -18,6 +18,9 @@ use crate::clock;
 use crate::cloud::ACCOUNT;
 use crate::policy::Call;
 use crate::store::Collection;
+
+/// Maximum size of a role's inline policies together (IAM's quotas).
+const LARGEST_INLINE: usize = 10_240;
 
 /// The record of a role, under its name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -315,6 +318,12 @@ pub(super) async fn put_policy(cloud: &Cloud, input: PutPolicy) -> ApiResult<Emp
     let document = input.policy_document.identity()?;
     change(cloud, &input.role_name, |role| {
         role.inline.insert(input.policy_name, document);
+        if role.inline.values().map(|text| size(text)).sum::<usize>() > LARGEST_INLINE {
+            return Err(limit_exceeded(format!(
+                "Maximum policy size of {LARGEST_INLINE} bytes exceeded for role {}",
+                role.name
+            )));
+        }
         Ok(Empty {})
     })
 }

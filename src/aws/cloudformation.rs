@@ -14,6 +14,9 @@ use serde::Serialize;
 use super::{AwsResultExt, Clients, Expected, Missing};
 
 mod content;
+mod source;
+
+pub use source::{LONGEST, LONGEST_INLINE, TemplateSource};
 
 pub use content::{Resource, begin_deletion, resources, template, update_template};
 
@@ -120,8 +123,8 @@ pub struct NewChangeSet<'a> {
     pub description: &'a str,
     /// True if the stack is new.
     pub create: bool,
-    /// The template's text.
-    pub template: &'a str,
+    /// The template.
+    pub template: &'a TemplateSource<'a>,
     /// The template's parameters.
     pub parameters: &'a [(&'static str, String)],
     /// The capabilities that the template needs (`CAPABILITY_NAMED_IAM`).
@@ -156,6 +159,10 @@ pub async fn create_change_set(
         .tags
         .iter()
         .map(|(key, value)| Tag::builder().key(*key).value(*value).build());
+    let (body, url) = match new.template {
+        TemplateSource::Body(text) => (Some((*text).to_owned()), None),
+        TemplateSource::Url(url) => (None, Some(url.clone())),
+    };
     let kind = if new.create {
         ChangeSetType::Create
     } else {
@@ -168,7 +175,8 @@ pub async fn create_change_set(
         .change_set_name(new.name)
         .change_set_type(kind)
         .description(new.description)
-        .template_body(new.template)
+        .set_template_body(body)
+        .set_template_url(url)
         .set_role_arn(new.role.map(str::to_owned))
         .set_parameters(Some(parameters.collect()))
         .set_tags((!new.tags.is_empty()).then(|| tags.collect()))

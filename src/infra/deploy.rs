@@ -18,7 +18,9 @@ use mlops_core::wait::Waiter;
 use super::events::watch;
 use super::{Action, StackOutcome, StackSpec, outputs};
 use crate::aws::Clients;
-use crate::aws::cloudformation::{self as cfn, Change, ChangeSet, NewChangeSet, Planned};
+use crate::aws::cloudformation::{
+    self as cfn, Change, ChangeSet, NewChangeSet, Planned, TemplateSource,
+};
 use crate::aws::state::StackStatusExt as _;
 use crate::progress::Progress;
 
@@ -60,6 +62,7 @@ pub async fn prepare(
     spec: &StackSpec,
 ) -> Result<Option<Prepared>> {
     let request = spec.hash();
+    let template = TemplateSource::of(clients, spec.template, &spec.bucket).await?;
     for _ in 0..ROUNDS {
         let state = settle(clients, waiter, progress, spec, &request).await?;
         if let StartingPoint::Failed(id) = &state {
@@ -73,7 +76,7 @@ pub async fn prepare(
                 name: CHANGE_SET,
                 description: &request,
                 create: !exists,
-                template: spec.template,
+                template: &template,
                 parameters: &spec.parameters,
                 capabilities: spec.capabilities,
                 tags: spec.tags,

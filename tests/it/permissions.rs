@@ -45,6 +45,17 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "another analyzer",
     ),
     ("data push", "s3:HeadObject", "an interrupted push"),
+    (
+        "init",
+        "s3:GetObject",
+        "CloudFormation, of a long template, for the caller",
+    ),
+    (
+        "plan",
+        "s3:GetObject",
+        "CloudFormation, of a long template, for the caller",
+    ),
+    ("plan", "s3:PutObject", "a template that has changed"),
     ("data push", "s3:ListParts", "an interrupted push"),
     ("train", "s3:UploadPartCopy", "an object of more than 5 GiB"),
     (
@@ -88,8 +99,6 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "cloudformation:DescribeStackEvents",
         "a deployment in progress",
     ),
-    ("init", "s3:HeadObject", "--linux-binary"),
-    ("init", "s3:PutObject", "--linux-binary"),
     (
         "destroy",
         "sagemaker:StopPipelineExecution",

@@ -64,6 +64,102 @@ impl Reader {
     }
 }
 
+/// A line of any stream of a log group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEvent {
+    /// The name of its stream.
+    pub stream: String,
+    /// The line's timestamp.
+    pub time: Option<Timestamp>,
+    /// The text.
+    pub message: String,
+}
+
+/// The state of a group after a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupState {
+    /// Whether the group exists.
+    pub exists: bool,
+    /// Whether the receiver of the lines wants more.
+    pub open: bool,
+}
+
+/// Reads all streams of a log group in the order of time; each read returns only new lines.
+#[derive(Debug)]
+pub struct GroupReader {
+    group: String,
+    /// The time of the newest line that was read, in milliseconds.
+    from: i64,
+    /// The lines that the next read returns again.
+    seen: BTreeMap<String, i64>,
+}
+
+impl GroupReader {
+    /// Lines may arrive this much later than newer lines of other streams, in milliseconds.
+    const OVERLAP: i64 = 10_000;
+
+    /// A reader that starts at a time.
+    pub fn new(group: &str, start: Timestamp) -> Self {
+        Self {
+            group: group.to_owned(),
+            from: start.as_millisecond(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Passes the lines written since the last read to `each`, oldest first, until it returns false.
+    pub async fn read(
+        &mut self,
+        clients: &Clients,
+        mut each: impl FnMut(GroupEvent) -> Result<bool>,
+    ) -> Result<GroupState> {
+        let mut pages = clients
+            .logs
+            .filter_log_events()
+            .log_group_name(&self.group)
+            .start_time(self.from.max(0))
+            .into_paginator()
+            .send();
+        let mut newest = self.from;
+        while let Some(page) = pages.next().await {
+            let doing = format!("cannot read the log group {}", self.group);
+            let Some(page) = page.aws_if_found(doing, Missing::Resource)? else {
+                return Ok(GroupState {
+                    exists: false,
+                    open: true,
+                });
+            };
+            for event in page.events() {
+                let time = event.timestamp().unwrap_or_default();
+                let id = event.event_id().unwrap_or_default().to_owned();
+                newest = newest.max(time);
+                if self.seen.insert(id, time).is_some() {
+                    continue;
+                }
+                let event = GroupEvent {
+                    stream: event.log_stream_name().unwrap_or_default().to_owned(),
+                    time: timestamp(time),
+                    message: event.message().unwrap_or_default().to_owned(),
+                };
+                if !each(event)? {
+                    return Ok(GroupState {
+                        exists: true,
+                        open: false,
+                    });
+                }
+            }
+            // Only the lines of the overlap are read again.
+            let oldest = newest - Self::OVERLAP;
+            self.seen.retain(|_, time| *time >= oldest);
+        }
+        self.from = self.from.max(newest - Self::OVERLAP);
+        Ok(GroupState {
+            exists: true,
+            open: true,
+        })
+    }
+}
+
 /// Returns the last `tail` lines of each stream of a job; nothing for a job that has not written
 /// yet.
 pub async fn last(clients: &Clients, group: &str, job: &str, tail: i32) -> Result<Vec<String>> {
@@ -81,17 +177,64 @@ pub async fn tails(
 ) -> Result<Vec<(String, Vec<LogEvent>)>> {
     let mut found = Vec::new();
     for stream in streams(clients, group, job).await? {
-        let page = clients
-            .logs
-            .get_log_events()
-            .log_group_name(group)
-            .log_stream_name(&stream)
-            .start_from_head(false)
-            .limit(tail)
-            .send()
-            .await
-            .aws(format!("cannot read the log of `{job}`"))?;
-        found.push((stream, page.events().iter().map(event).collect()));
+        let events = self::tail(clients, group, &stream, tail).await?;
+        found.push((stream, events));
+    }
+    Ok(found)
+}
+
+/// Returns the last `lines` lines of a stream.
+pub async fn tail(
+    clients: &Clients,
+    group: &str,
+    stream: &str,
+    lines: i32,
+) -> Result<Vec<LogEvent>> {
+    let page = clients
+        .logs
+        .get_log_events()
+        .log_group_name(group)
+        .log_stream_name(stream)
+        .start_from_head(false)
+        .limit(lines)
+        .send()
+        .await
+        .aws(format!("cannot read the log of `{stream}`"))?;
+    Ok(page.events().iter().map(event).collect())
+}
+
+/// A stream of a log group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStream {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// The time of its last line. CloudWatch may report it with a delay of an hour.
+    pub last: Option<Timestamp>,
+}
+
+/// Returns all streams of a group; none if the group does not exist.
+pub async fn streams_of(clients: &Clients, group: &str) -> Result<Vec<LogStream>> {
+    let mut pages = clients
+        .logs
+        .describe_log_streams()
+        .log_group_name(group)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let doing = format!("cannot list the streams of {group}");
+        let Some(page) = page.aws_if_found(doing, Missing::Resource)? else {
+            break;
+        };
+        found.extend(page.log_streams().iter().filter_map(|stream| {
+            Some(LogStream {
+                name: stream.log_stream_name()?.to_owned(),
+                created: stream.creation_time().and_then(timestamp),
+                last: stream.last_event_timestamp().and_then(timestamp),
+            })
+        }));
     }
     Ok(found)
 }
@@ -122,11 +265,13 @@ async fn streams(clients: &Clients, group: &str, job: &str) -> Result<Vec<String
     }
 }
 
+fn timestamp(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok()
+}
+
 fn event(event: &aws_sdk_cloudwatchlogs::types::OutputLogEvent) -> LogEvent {
     LogEvent {
-        time: event
-            .timestamp()
-            .and_then(|time| Timestamp::from_millisecond(time).ok()),
+        time: event.timestamp().and_then(timestamp),
         message: event.message().unwrap_or_default().to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use mlops_core::error::{Exit, Failure, Hint, hinted};
 use mlops_core::text::duration;
 use mlops_core::wait::Poll;
 
+use crate::aws::known_causes::{self, Program};
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::state::StepState;
@@ -105,22 +106,28 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
         let reason = run.failure.as_deref().unwrap_or("no reason given");
         return hinted(anyhow!("the run {id} failed: {reason}"), show);
     };
+    let mut last = Vec::new();
     if let Some((group, job)) = step.log() {
         match logs::last(clients, group, job, TAIL).await {
-            Ok(lines) if !lines.is_empty() => {
-                ctx.progress.say(format!("last lines of `{}`:", step.name));
-                for line in lines {
-                    ctx.progress.say(format!("  {line}"));
-                }
-            }
-            Ok(_) => {}
+            Ok(lines) => last = lines,
             // The failure itself matters more than its log.
             Err(error) => ctx.progress.say(mlops_core::error::message(&error)),
         }
     }
+    if !last.is_empty() {
+        ctx.progress.say(format!("last lines of `{}`:", step.name));
+    }
+    for line in &last {
+        ctx.progress.say(format!("  {line}"));
+    }
     let reason = step.failure.as_deref().unwrap_or("no reason given");
+    let error = anyhow!("the run {id} failed at step `{}`: {reason}", step.name);
+    let error = match known_causes::find(Program::Job, step.failure.as_deref(), &last) {
+        Some(cause) => cause.explain(error),
+        None => error,
+    };
     hinted(
-        anyhow!("the run {id} failed at step `{}`: {reason}", step.name),
+        error,
         format!(
             "print the whole log with `{}`",
             ctx.command(&format!("runs logs {id} {}", step.name))

@@ -4,8 +4,11 @@ botocore's parser drops unknown members and fills in missing ones, so a test of 
 detect a misspelled member. This module checks the raw bytes.
 """
 
+import datetime
 import json
 import xml.etree.ElementTree as ElementTree
+
+import botocore.parsers
 
 JSON_KINDS = {
     "string": str,
@@ -21,6 +24,9 @@ JSON_KINDS = {
     "map": dict,
     "list": list,
 }
+
+# Clients that know the schema read a number with decimals as such only, and a time only with its tag.
+CBOR_KINDS = {**JSON_KINDS, "float": float, "double": float, "timestamp": datetime.datetime}
 
 # Values that AWS returns although its models do not list them.
 BESIDE_THE_MODEL = {
@@ -52,6 +58,13 @@ def findings(operation, response):
         found = [] if kind.startswith("application/x-amz-json-1.") else [f"Content-Type is {kind}"]
         if operation.output_shape is not None:
             found += list(walk_json(operation.output_shape, json.loads(body or b"{}"), ""))
+    elif protocol == "smithy-rpc-v2-cbor":
+        kind = response.headers.get("smithy-protocol")
+        found = [] if kind == "rpc-v2-cbor" else [f"smithy-protocol is {kind}"]
+        if operation.output_shape is not None:
+            parser = botocore.parsers.RpcV2CBORParser()
+            value = parser.parse_data_item(parser.get_peekable_stream_from_bytes(body))
+            found += list(walk_json(operation.output_shape, value, "", CBOR_KINDS))
     elif protocol == "rest-json":
         found = list(walk_json(operation.output_shape, json.loads(body), "")) if body else []
     else:
@@ -60,9 +73,9 @@ def findings(operation, response):
     return [f"{where}: {text}" for text in found]
 
 
-def walk_json(shape, value, path):
+def walk_json(shape, value, path, kinds=JSON_KINDS):
     kind = shape.type_name
-    right = isinstance(value, JSON_KINDS[kind])
+    right = isinstance(value, kinds[kind])
     if isinstance(value, bool) and kind != "boolean":
         right = False
     if not right:
@@ -75,16 +88,16 @@ def walk_json(shape, value, path):
             elif inner is None:
                 yield f"{path}.{name} is null"
             else:
-                yield from walk_json(known[name], inner, f"{path}.{name}")
+                yield from walk_json(known[name], inner, f"{path}.{name}", kinds)
         for name in shape.required_members:
             if shape.members[name].serialization.get("name", name) not in value:
                 yield f"{path}.{name} is required and missing"
     elif kind == "list":
         for inner in value:
-            yield from walk_json(shape.member, inner, f"{path}[]")
+            yield from walk_json(shape.member, inner, f"{path}[]", kinds)
     elif kind == "map":
         for inner in value.values():
-            yield from walk_json(shape.value, inner, path + "{}")
+            yield from walk_json(shape.value, inner, path + "{}", kinds)
     elif kind == "string" and not listed(shape, value):
         yield f"{path} is {value!r}, none of {', '.join(shape.enum)}"
 

@@ -11,6 +11,7 @@ use crate::cloudformation::intrinsics::Scope;
 use crate::cloudformation::template::Template;
 use crate::lambda::code::archive;
 use crate::limits;
+use crate::wire::cbor;
 use crate::wire::query::form as query;
 
 /// Texts of more bytes than this may be refused for the number of their values.
@@ -21,6 +22,19 @@ pub fn form(bytes: &[u8]) {
     if let Ok((action, input)) = query::decode(bytes) {
         assert!(limits::is_within(&input, limits::MAX_DEPTH));
         assert!(action.len() + input.to_string().len() < 40 * bytes.len() + 100);
+    }
+}
+
+/// Decodes a request in CBOR. An accepted one is within the limits, and the same after it was encoded again.
+pub fn cbor(bytes: &[u8]) {
+    let Ok(value) = cbor::decode(bytes) else {
+        return;
+    };
+    assert!(limits::is_within(&value, limits::MAX_DEPTH));
+    // No value at all is written as an empty map.
+    if !value.is_null() {
+        let encoded = cbor::encoded(&value, &[]);
+        assert_eq!(cbor::decode(&encoded).expect("is CBOR"), value);
     }
 }
 

@@ -376,11 +376,10 @@ async fn dispatch(
             let service = services.of_form(signing).ok_or_else(unknown)?;
             return query(cloud, service, &form, id).await;
         }
-        Dialect::Json(content_type) => {
+        Dialect::Json(_) | Dialect::Cbor => {
             let bytes = read(body, MAX_JSON).await?;
             admission::check_signature(cloud, parts, &bytes)?;
-            let result = json(cloud, parts, &bytes).await;
-            return Ok(wire::json::encode(content_type, id, result));
+            return Ok(rpc(cloud, parts, &bytes, dialect, id).await);
         }
         _ => {}
     }
@@ -422,22 +421,24 @@ fn into_request(parts: &Parts, body: &mut Option<Body>) -> Request<Body> {
     Request::from_parts(parts.clone(), body.take().unwrap_or_default())
 }
 
-async fn json(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<serde_json::Value> {
-    let target = parts
-        .headers
-        .get("x-amz-target")
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| {
-            ApiError::new(
-                "UnknownOperationException",
-                "the request has no X-Amz-Target",
-            )
-        })?;
-    let (service, operation) = cloud.services().of_target(target)?;
+/// Runs an operation that is named outside of the body of its request.
+async fn rpc(
+    cloud: &Cloud,
+    parts: &Parts,
+    body: &[u8],
+    dialect: Dialect,
+    id: &str,
+) -> Response<Body> {
+    let (service, operation) = match wire::rpc::target(parts, dialect, cloud.services()) {
+        Ok(found) => found,
+        Err(error) => return wire::rpc::encode(parts, dialect, None, id, Err(error)),
+    };
     recorded::record_call(cloud, service, operation);
-    cloud
-        .request(service, operation, wire::json::decode(body)?)
-        .await
+    let result = match wire::rpc::decode(parts, dialect, service, body) {
+        Ok(input) => cloud.request(service, operation, input).await,
+        Err(error) => Err(error),
+    };
+    wire::rpc::encode(parts, dialect, Some(service), id, result)
 }
 
 async fn query(

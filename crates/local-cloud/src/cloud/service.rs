@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::Cloud;
 use super::caller::Caller;
 use crate::api::{ApiError, ApiResult};
+use crate::limits::MAX_JSON;
 use crate::policy::Call;
 
 /// The message that most services return for a tag whose key begins with `aws:`.
@@ -168,6 +169,13 @@ pub(crate) struct Service {
     pub(crate) sdk_id: &'static str,
     /// The encoding of requests.
     pub(crate) protocol: Protocol,
+    /// For a service that also speaks Smithy RPC v2 CBOR: the members of its responses that are times.
+    pub(crate) cbor_times: Option<&'static [&'static str]>,
+    /// For a service that had the query protocol before: the codes that its errors had there, by the name of
+    /// their shape, where both differ. SDKs ask for these codes.
+    pub(crate) query_codes: &'static [(&'static str, &'static str)],
+    /// Maximum size of a JSON or CBOR request body, in bytes.
+    pub(crate) max_body: usize,
     /// Operations that clients and other services can call.
     pub(crate) operations: &'static [&'static [Operation]],
     /// Operations that only the service's own protocol can reach.
@@ -210,6 +218,9 @@ impl Service {
             signing_name: name,
             sdk_id,
             protocol,
+            cbor_times: None,
+            query_codes: &[],
+            max_body: MAX_JSON,
             operations,
             http_operations: &[],
             unsigned_operations: &[],
@@ -306,11 +317,15 @@ impl Services {
         let (prefix, operation) = header
             .rsplit_once('.')
             .ok_or_else(|| ApiError::new("UnknownOperationException", "X-Amz-Target has no dot"))?;
+        Ok((self.of_target_prefix(prefix)?, operation))
+    }
+
+    /// The service with this prefix of `X-Amz-Target`, which is also its name in the paths of CBOR requests.
+    pub(crate) fn of_target_prefix(self, prefix: &str) -> ApiResult<&'static Service> {
         self.iter()
             .find(|service| {
                 matches!(service.protocol, Protocol::Json { target_prefix } if target_prefix == prefix)
             })
-            .map(|service| (service, operation))
             .ok_or_else(|| ApiError::not_implemented(format_args!("the service {prefix}")))
     }
 

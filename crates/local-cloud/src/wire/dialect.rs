@@ -7,7 +7,7 @@ use quick_xml::escape::escape;
 use serde_json::json;
 
 use super::query::{self, Flavour};
-use super::{json, services};
+use super::{cbor, json, services};
 use crate::api::ApiError;
 use crate::cloud::service::Services;
 
@@ -89,7 +89,7 @@ impl Dialect {
         let (kind, body) = match self {
             Self::Json(kind) => return json::encode(kind, request_id, Err(error.clone())),
             Self::Query(flavour) => return query::refuse(flavour, request_id, error),
-            Self::Cbor => ("application/cbor", cbor(error)),
+            Self::Cbor => (cbor::CONTENT_TYPE, cbor::error_bytes(error)),
             Self::RestJson => (
                 "application/json",
                 json!({"message": error.message}).to_string().into_bytes(),
@@ -192,18 +192,6 @@ fn xml(code: &str, message: &str) -> String {
     format!("<Code>{code}</Code><Message>{message}</Message>")
 }
 
-/// Encodes a map of two strings (RFC 8949): `{"__type": CODE, "message": MESSAGE}`.
-fn cbor(error: &ApiError) -> Vec<u8> {
-    let mut bytes = vec![0xa2];
-    for text in ["__type", &error.code, "message", &error.message] {
-        bytes.push(0x7a);
-        let length = u32::try_from(text.len()).unwrap_or(0);
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(text.bytes().take(length as usize));
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,7 +290,7 @@ mod tests {
             (Dialect::Query(Flavour::Query("")), b"<Type>Sender</Type><Code>Code</Code>"),
             (Dialect::Registry, br#"{"errors":[{"code":"UNSUPPORTED","message":"a < b"}]}"#),
             (Dialect::Git, b"a < b\n"),
-            (Dialect::Cbor, b"\xa2\x7a\x00\x00\x00\x06__type\x7a\x00\x00\x00\x04Code\x7a\x00\x00\x00\x07message\x7a\x00\x00\x00\x05a < b"),
+            (Dialect::Cbor, b"\xa2\x66__type\x64Code\x67message\x65a < b"),
         ] {
             let response = dialect.refuse("r", &error);
             assert_eq!(response.status(), 400);

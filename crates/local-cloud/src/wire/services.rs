@@ -199,10 +199,6 @@ mod tests {
             named("/", &[("x-amz-target", target)], signing, "").unwrap_or_default()
         };
         assert_eq!(
-            target("GraniteServiceVersion20100801.ListMetrics", "monitoring"),
-            "CloudWatch"
-        );
-        assert_eq!(
             target("DynamoDB_20120810.ListTables", "dynamodb"),
             "DynamoDB"
         );
@@ -219,8 +215,9 @@ mod tests {
         );
         assert_eq!(target("Nobody_2020.Do", "nobody"), "Nobody_2020");
         let cbor = [("smithy-protocol", "rpc-v2-cbor")];
-        let path = "/service/GraniteServiceVersion20100801/operation/ListMetrics";
-        assert_eq!(named(path, &cbor, "monitoring", "").unwrap(), "CloudWatch");
+        let path = "/service/CloudWatchOmniFrontend/operation/List";
+        let omni = named(path, &cbor, "cloudwatch", "").unwrap();
+        assert_eq!(omni, "CloudWatchOmni (CloudWatch Omni)");
         assert_eq!(
             named("/", &[FORM], "sns", "2010-03-31").unwrap(),
             "SNS (Amazon Simple Notification Service)"

@@ -29,7 +29,7 @@ TARGET = ROOT / "crates/pipeline/src/shapes"
 
 # Services that Cloud::call reaches. S3 and SageMaker Runtime have separate decoders.
 SERVICES = [
-    "cloudformation", "codecommit", "codeconnections", "ec2", "ecr", "iam", "kms", "lambda", "logs",
+    "cloudformation", "cloudwatch", "codecommit", "codeconnections", "ec2", "ecr", "iam", "kms", "lambda", "logs",
     "sagemaker", "ssm", "sts",
 ]
 # Operations behind steps of a pipeline definition that `mlops train` checks but the local cloud

@@ -90,6 +90,7 @@ FREE = {
 # The members that name a resource, by the placeholder of its ARN. Otherwise the member of the same name does.
 MEMBERS = {
     "cloudformation": {"StackName": "StackName|stack:ChangeSetName", "Id": "=*"},
+    "cloudwatch": {"AlarmName": "AlarmName|AlarmNames"},
     "codecommit": {"RepositoryName": "repositoryName|oldName|repositoryNames"},
     "codeconnections": {"ConnectionId": "ConnectionArn"},
     "ec2": {
@@ -118,6 +119,13 @@ ALIAS = "arn:${Partition}:kms:${Region}:${Account}:${AliasName}"
 
 # The templates of resources for which the pattern of the reference is not enough.
 RESOURCES = {
+    # Data that is in no dataset has no resource.
+    ("cloudwatch", "GetMetricData"): ["*"],
+    ("cloudwatch", "ListMetrics"): ["*"],
+    ("cloudwatch", "PutMetricData"): ["*"],
+    ("cloudwatch", "ListTagsForResource"): ["${ResourceARN}"],
+    ("cloudwatch", "TagResource"): ["${ResourceARN}"],
+    ("cloudwatch", "UntagResource"): ["${ResourceARN}"],
     ("codecommit", "ListTagsForResource"): ["${resourceArn}"],
     ("codecommit", "TagResource"): ["${resourceArn}"],
     ("codecommit", "UntagResource"): ["${resourceArn}"],
@@ -209,6 +217,7 @@ PASSED = {
 # The action that an operation needs, too, if its request has tags. ("API permissions" of each service; SageMaker
 # since 2022: aws/aws-cdk#32294.)
 TAGGING = {
+    "cloudwatch": "cloudwatch:TagResource",
     "codeconnections": "codeconnections:TagResource",
     "ec2": "ec2:CreateTags",
     "codecommit": "codecommit:TagResource",
@@ -229,6 +238,7 @@ TAG_OPERATIONS = re.compile(r"^(Add|Tag|Untag|Remove|Delete|List)\w*(Tags|Resour
 # Condition keys and the members of their values. A key of the reference whose name is that of a member needs no
 # entry.
 KEYS = {
+    "cloudwatch:namespace": ["${Namespace}"],
     "codecommit:References": ["refs/heads/${branchName}"],
     "iam:PolicyARN": ["${PolicyArn}"],
     "iam:PermissionsBoundary": ["${PermissionsBoundary}"],

@@ -117,6 +117,22 @@ def stored_list(account: Account) -> tuple[str, str]:
     return change_set(account, "stored", body), expected
 
 
+@claim("cloudwatch-absent-alarms")
+def absent_alarms(account: Account) -> tuple[str, str]:
+    """The answer to the deletion of an alarm that does not exist."""
+    cloudwatch = account.client("cloudwatch")
+    return answer(lambda: cloudwatch.delete_alarms(AlarmNames=[f"{account.prefix}-never"])), "accepted"
+
+
+@claim("cloudwatch-messages")
+def odd_period(account: Account) -> tuple[str, str]:
+    """The words for a period that is not a multiple of a minute."""
+    cloudwatch = account.client("cloudwatch")
+    asked = {"Namespace": "mlops", "MetricName": "m", "StartTime": 1_700_000_000, "EndTime": 1_700_000_600}
+    told = answer(lambda: cloudwatch.get_metric_statistics(**asked, Period=90, Statistics=["Sum"]))
+    return told, "InvalidParameterValue: The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60."
+
+
 @claim("iam-repeated-key")
 def repeated_key(account: Account) -> tuple[str, str]:
     """The words for a key that occurs twice in a policy."""

@@ -64,7 +64,7 @@ def test_the_clock_requires_the_credentials_of_the_account(cloud, client):
         "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
     }
     role = client("iam").create_role(RoleName="clock", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
-    session = client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="s")["Credentials"]
+    session = client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="clock")["Credentials"]
     keys = Credentials(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
     code, message = refused(clock.request(cloud, "POST", hour, keys))
     assert code == 403 and "not those of a role" in message

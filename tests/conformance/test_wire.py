@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 # botocore's names of the local cloud's services; test_zz_coverage.py covers their operations.
 HERE = {
     "cloudformation",
+    "cloudwatch",
     "codeconnections",
     "codecommit",
     "ec2",
@@ -94,10 +95,10 @@ def test_issue_8_3_7_an_absent_service_is_reported_in_its_own_protocol(cloud, se
 
 def test_issue_8_3_7_the_aws_cli_shows_the_name(environment):
     done = subprocess.run(
-        ["aws", "cloudwatch", "list-metrics"], env=environment, capture_output=True, text=True
+        ["aws", "dynamodb", "list-tables"], env=environment, capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "NotImplemented" in done.stderr and "the service CloudWatch" in done.stderr, done.stderr
+    assert "NotImplemented" in done.stderr and "the service DynamoDB" in done.stderr, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ mod children;
 mod clock;
 mod cloud;
 mod cloudformation;
+mod cloudwatch;
 mod codecommit;
 mod codeconnections;
 mod credentials;

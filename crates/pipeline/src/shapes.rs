@@ -125,6 +125,7 @@ impl Table {
         }
         tables!(
             "cloudformation",
+            "cloudwatch",
             "codecommit",
             "codeconnections",
             "ec2",
@@ -255,8 +256,9 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const SERVICES: [&str; 12] = [
+    const SERVICES: [&str; 13] = [
         "cloudformation",
+        "cloudwatch",
         "codecommit",
         "codeconnections",
         "ec2",

@@ -13,6 +13,7 @@ use super::template::text_of;
 use crate::api::ApiError;
 
 mod builder;
+mod cloudwatch;
 mod codecommit;
 mod codeconnections;
 mod difference;
@@ -42,6 +43,7 @@ pub(crate) use target::Target;
 
 /// Every type that stacks can hold.
 const TYPES: &[&[Type]] = &[
+    cloudwatch::TYPES,
     codecommit::TYPES,
     codeconnections::TYPES,
     ec2::TYPES,

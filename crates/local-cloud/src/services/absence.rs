@@ -15,6 +15,12 @@ const EXECUTION: &str =
 
 /// Operations that return an empty list, delete nothing, or take no name of a resource.
 const WITHOUT_ABSENCE: &[(&str, &str)] = &[
+    ("cloudwatch", "DeleteAlarms"),
+    ("cloudwatch", "DescribeAlarmHistory"),
+    ("cloudwatch", "DescribeAlarms"),
+    ("cloudwatch", "DescribeAlarmsForMetric"),
+    ("cloudwatch", "GetMetricData"),
+    ("cloudwatch", "GetMetricStatistics"),
     ("codecommit", "DeleteRepository"),
     ("ec2", "DeleteFlowLogs"),
     ("ec2", "DeleteVpcEndpoints"),
@@ -37,6 +43,16 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     let arn = |kind: &str| format!("arn:aws:sagemaker:us-east-1:000000000000:{kind}/absent");
     let digest = format!("sha256:{}", "0".repeat(64));
     let mut all = Vec::new();
+    let state = json!({"AlarmName": "absent", "StateValue": "OK", "StateReason": "r"});
+    all.push(("cloudwatch", "SetAlarmState", state));
+    let alarm = json!({"ResourceARN": "arn:aws:cloudwatch:us-east-1:000000000000:alarm:absent"});
+    for (operation, more) in [
+        ("ListTagsForResource", json!({})),
+        ("TagResource", json!({"Tags": []})),
+        ("UntagResource", json!({"TagKeys": []})),
+    ] {
+        all.push(("cloudwatch", operation, merged(&alarm, more)));
+    }
     let repository = json!({"repositoryName": "absent"});
     for (operation, more) in [
         ("DeleteBranch", json!({"branchName": "b"})),

@@ -1,7 +1,11 @@
 //! The shared AWS clients, created once from one `SdkConfig`. Each service with paged, polled or
 //! shared calls has a file.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use mlops_core::error::{Exit, Failure, Hint};
@@ -17,16 +21,19 @@ pub mod billed;
 pub mod branch_image;
 pub mod capture;
 pub mod cloudformation;
+pub mod cloudwatch;
 pub mod datasets;
 pub mod drift;
 mod ec2;
 pub mod ecr;
+pub mod endpoint_details;
 pub mod endpoint_failure;
 pub mod error;
 pub mod function_code;
 pub mod hosting;
 mod http;
 pub mod image_use;
+pub mod invocation;
 pub mod known_causes;
 pub mod lambda;
 pub mod lineage;
@@ -43,6 +50,10 @@ pub mod state;
 
 pub use error::{AwsResultExt, ErrorKind, Expected, Missing};
 pub use http::Notice;
+
+/// Time after which a request to a model has failed: a container has 60 s, and the socket 10 s more (API
+/// reference of `InvokeEndpoint`).
+const INVOCATION: Duration = Duration::from_secs(70);
 
 /// One client per service.
 #[derive(Debug, Clone)]
@@ -200,6 +211,15 @@ impl Clients {
         }
     }
 
+    /// A client of endpoints for measurements: no retries, which would hide failures and distort latencies.
+    pub fn measuring_runtime(&self) -> aws_sdk_sagemakerruntime::Client {
+        let timeouts = TimeoutConfig::builder().operation_timeout(INVOCATION);
+        let config = aws_sdk_sagemakerruntime::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build());
+        aws_sdk_sagemakerruntime::Client::from_conf(config.build())
+    }
+
     /// The account of the credentials (requested once, by `GetCallerIdentity`).
     pub async fn account(&self) -> Result<&str> {
         self.account
@@ -226,6 +246,11 @@ impl Clients {
     /// The region that the clients talk to.
     pub fn region(&self) -> &str {
         self.config.region().map_or("us-east-1", Region::as_ref)
+    }
+
+    /// Whether they are clients of the local cloud.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// The endpoint that replaces AWS's own, if any.

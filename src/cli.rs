@@ -42,6 +42,9 @@ enum Command {
     Plan(commands::plan::PlanArgs),
     Destroy(commands::destroy::DestroyArgs),
     Promote(commands::promote::PromoteArgs),
+    Invoke(commands::invoke::InvokeArgs),
+    #[command(subcommand)]
+    Endpoint(commands::endpoint::EndpointCommand),
     Lineage(commands::lineage::LineageArgs),
     Status(commands::status::StatusArgs),
     Doctor(commands::doctor::DoctorArgs),
@@ -138,6 +141,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Promote(args) => ctx
             .output
             .report(&Box::pin(commands::promote::run(&ctx, args)).await?),
+        Command::Invoke(args) => ctx
+            .output
+            .report(&Box::pin(commands::invoke::run(&ctx, args)).await?),
+        Command::Endpoint(command) => ctx
+            .output
+            .report(&Box::pin(commands::endpoint::run(&ctx, command)).await?),
         Command::Lineage(args) => ctx
             .output
             .report(&commands::lineage::run(&ctx, args).await?),
@@ -190,10 +199,13 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
 /// Waits for Ctrl-C and returns the notes to print. The notes are read here because dropping the
 /// command removes them.
 pub async fn interrupted(interrupts: &Interrupts) -> Vec<String> {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => interrupts.notes(),
-        // Without the handler, Ctrl-C terminates the process directly.
-        Err(_) => std::future::pending().await,
+    loop {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) if interrupts.hand_over() => {}
+            Ok(()) => return interrupts.notes(),
+            // Without the handler, Ctrl-C terminates the process directly.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -8,8 +8,10 @@ pub mod data;
 pub mod demo;
 pub mod destroy;
 pub mod doctor;
+pub mod endpoint;
 pub mod image;
 pub mod init;
+pub mod invoke;
 pub mod lineage;
 #[cfg(feature = "local")]
 pub mod local;

@@ -1,6 +1,7 @@
 //! The context of a command.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::network::Network;
 use mlops_core::wait::Waiter;
 use mlops_oci::registry::{Login, Registry};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use crate::aws::{self, Clients, Notice};
 #[cfg(feature = "local")]
@@ -37,14 +38,56 @@ pub struct Context {
     interrupts: Interrupts,
 }
 
-/// Notes to print when Ctrl-C ends the command: how to return to work that is still running.
+/// What Ctrl-C does: by default, it ends the command.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupts(Arc<Mutex<Vec<String>>>);
+pub struct Interrupts {
+    /// What to print: how to return to work that is still running.
+    notes: Arc<Mutex<Vec<String>>>,
+    /// Whether the command itself handles the next Ctrl-C.
+    claim: Arc<Claim>,
+}
+
+/// A claim on the next Ctrl-C, and whether it was pressed since.
+#[derive(Debug, Default)]
+struct Claim {
+    active: AtomicBool,
+    pressed: Notify,
+}
 
 impl Interrupts {
     /// The current notes.
     pub fn notes(&self) -> Vec<String> {
-        self.0.lock().map(|notes| notes.clone()).unwrap_or_default()
+        self.notes
+            .lock()
+            .map(|notes| notes.clone())
+            .unwrap_or_default()
+    }
+
+    /// Hands the Ctrl-C that was pressed over to the command, if it has a claim. The claim is for one
+    /// Ctrl-C only: the next one ends the command.
+    pub fn hand_over(&self) -> bool {
+        let claimed = self.claim.active.swap(false, Ordering::Relaxed);
+        if claimed {
+            self.claim.pressed.notify_one();
+        }
+        claimed
+    }
+}
+
+/// A claim on the next Ctrl-C, for a command that then ends by itself with what it has so far.
+#[derive(Debug)]
+pub struct InterruptClaim(Interrupts);
+
+impl InterruptClaim {
+    /// Waits for Ctrl-C.
+    pub async fn pressed(&self) {
+        self.0.claim.pressed.notified().await;
+    }
+}
+
+impl Drop for InterruptClaim {
+    fn drop(&mut self) {
+        self.0.claim.active.store(false, Ordering::Relaxed);
     }
 }
 
@@ -246,13 +289,21 @@ impl Context {
     /// show X`").
     pub fn on_interrupt(&self, note: impl Into<String>) -> InterruptNote {
         let note = note.into();
-        if let Ok(mut notes) = self.interrupts.0.lock() {
+        if let Ok(mut notes) = self.interrupts.notes.lock() {
             notes.push(note.clone());
         }
         InterruptNote {
             interrupts: self.interrupts.clone(),
             note,
         }
+    }
+}
+
+impl Context {
+    /// Until the claim is dropped, the first Ctrl-C does not end the command.
+    pub fn claim_interrupt(&self) -> InterruptClaim {
+        self.interrupts.claim.active.store(true, Ordering::Relaxed);
+        InterruptClaim(self.interrupts.clone())
     }
 }
 
@@ -265,7 +316,7 @@ pub struct InterruptNote {
 
 impl Drop for InterruptNote {
     fn drop(&mut self) {
-        if let Ok(mut notes) = self.interrupts.0.lock()
+        if let Ok(mut notes) = self.interrupts.notes.lock()
             && let Some(index) = notes.iter().position(|note| *note == self.note)
         {
             notes.remove(index);

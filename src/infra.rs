@@ -15,6 +15,7 @@ use crate::config::Project;
 
 mod deploy;
 mod events;
+mod history;
 mod outline;
 mod outputs;
 mod part;
@@ -24,6 +25,7 @@ mod statements;
 mod teardown;
 
 pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
+pub use history::{Deployment, last_deployments};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};
@@ -31,7 +33,9 @@ pub use stacks::{
     StackSpec, buckets, check_name, check_new_name, endpoint_stack, initial_stack, validation_stack,
 };
 pub use statements::Permissions;
-pub use teardown::{DeployedStack, delete, deployed_stacks, left_behind, unprotect};
+pub use teardown::{
+    DeployedStack, delete, deployed_stack, deployed_stacks, left_behind, unprotect,
+};
 
 /// The outcome of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

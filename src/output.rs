@@ -112,6 +112,17 @@ impl Output {
         finished(written.and_then(|()| out.flush()))
     }
 
+    /// Copies the body of a response: its bytes, or on a terminal harmless text that ends with a line
+    /// break.
+    pub fn body(self, bytes: &[u8]) -> io::Result<()> {
+        if !self.is_terminal() {
+            return self.raw(bytes);
+        }
+        let text = mlops_core::text::clean(&String::from_utf8_lossy(bytes));
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        self.raw(format!("{text}{end}").as_bytes())
+    }
+
     /// Copies text or bytes that are themselves the result (completions, a pulled file, `-`).
     pub fn raw(self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();

@@ -7,6 +7,7 @@ use aws_sdk_cloudformation::types::{
     Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, Replacement,
     ResourceStatus, StackEvent, StackStatus, Tag,
 };
+use jiff::Timestamp;
 use mlops_core::error::Hint;
 use mlops_core::wait::{Poll, Waiter};
 use serde::Serialize;
@@ -73,6 +74,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// The token of the request that caused it.
     pub token: Option<String>,
+    /// When it happened.
+    pub time: Option<Timestamp>,
 }
 
 /// The stack is being changed, or was created in the meantime.
@@ -427,7 +430,34 @@ fn read(event: StackEvent) -> Option<Event> {
         r#type: event.resource_type.unwrap_or_default(),
         reason: event.resource_status_reason,
         token: event.client_request_token,
+        time: event
+            .timestamp
+            .and_then(|time| Timestamp::from_millisecond(time.to_millis().ok()?).ok()),
     })
+}
+
+/// Returns the newest events of a stack, newest first; at most `pages` pages of a hundred.
+pub async fn newest_events(clients: &Clients, stack: &str, pages: usize) -> Result<Vec<Event>> {
+    let mut stream = clients
+        .cloudformation
+        .describe_stack_events()
+        .stack_name(stack)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    for _ in 0..pages {
+        let Some(page) = stream.next().await else {
+            break;
+        };
+        let page = page.aws(format!("cannot read the events of {stack}"))?;
+        found.extend(
+            page.stack_events
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(read),
+        );
+    }
+    Ok(found)
 }
 
 /// Returns the events of a stack after the one with the id `after`, oldest first.

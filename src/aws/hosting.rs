@@ -59,7 +59,10 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
 
 /// Returns the model package behind an endpoint configuration: that of the first variant's first
 /// container.
-async fn model_package(clients: &Clients, configuration: &str) -> Result<Option<String>> {
+pub(super) async fn model_package(
+    clients: &Clients,
+    configuration: &str,
+) -> Result<Option<String>> {
     // AWS allows a configuration or model to be deleted while an endpoint serves it.
     let described = describe_configuration(clients, configuration).await?;
     let model = described.as_ref().and_then(|described| {
@@ -123,6 +126,19 @@ pub(super) async fn describe_model(
         .send()
         .await
         .aws_if_found(format!("cannot describe the model {name}"), Missing::Model)
+}
+
+/// Returns the URL of an endpoint's invocations.
+pub fn url(clients: &Clients, endpoint: &str) -> String {
+    let host = match clients.endpoint_url() {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let region = clients.region();
+            let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+            format!("https://runtime.sagemaker.{region}.amazonaws.com{suffix}")
+        }
+    };
+    format!("{host}/endpoints/{endpoint}/invocations")
 }
 
 /// Sends one request to an endpoint and returns the response body as text.

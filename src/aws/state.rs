@@ -300,6 +300,9 @@ pub trait StackStatusExt {
     /// Returns whether a deployment (not a rollback or a deletion) is in progress.
     fn is_deploying(&self) -> bool;
 
+    /// Returns whether the stack's event with this status begins a deployment.
+    fn begins_deployment(&self) -> bool;
+
     /// Returns whether it has no resources: deleted, or its change set was never executed.
     fn is_empty(&self) -> bool;
 
@@ -328,6 +331,10 @@ impl StackStatusExt for StackStatus {
             self,
             Self::CreateInProgress | Self::UpdateInProgress | Self::UpdateCompleteCleanupInProgress
         )
+    }
+
+    fn begins_deployment(&self) -> bool {
+        matches!(self, Self::CreateInProgress | Self::UpdateInProgress)
     }
 
     fn is_empty(&self) -> bool {

@@ -59,7 +59,7 @@ pub(super) fn apply(command: Command) -> Command {
     let mut command = command.mut_args(|argument| {
         let argument = match argument.get_id().as_str() {
             "run" => offer(argument, run_ids),
-            "version" => offer(argument, versions),
+            "version" | "other" => offer(argument, versions),
             "branch" => offer(argument, branches),
             "step" => offer(argument, steps),
             _ => argument,

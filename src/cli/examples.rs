@@ -17,6 +17,19 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("plan", &["mlops plan --output json"]),
     ("destroy", &["mlops destroy --delete-data --yes"]),
     ("promote", &["mlops promote 3 --local --yes"]),
+    (
+        "invoke",
+        &[
+            "mlops invoke --lines --file rows.csv",
+            "mlops invoke --repeat 1000 --rate 100",
+        ],
+    ),
+    ("endpoint show", &["mlops endpoint show --output json"]),
+    (
+        "endpoint logs",
+        &["mlops endpoint logs --since 7d --timestamps"],
+    ),
+    ("endpoint delete", &["mlops endpoint delete --yes"]),
     ("lineage", &["mlops lineage --output json"]),
     (
         "doctor",
@@ -126,6 +139,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mlops local inject resource-failure --type AWS::IAM::Role --step update"],
     ),
     ("models show", &["mlops models show 3 --output json"]),
+    (
+        "models compare",
+        &["mlops models compare 2 3 --output json"],
+    ),
     ("models approve", &["mlops models approve 3 --local"]),
     ("models reject", &["mlops models reject 3 --local"]),
     ("completions", &["source <(mlops completions bash)"]),

@@ -17,7 +17,10 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Data and images", &["data", "validate", "image"]),
     ("Training", &["notebook", "train", "runs", "models"]),
-    ("Production", &["promote", "monitor", "lineage"]),
+    (
+        "Production",
+        &["promote", "invoke", "endpoint", "monitor", "lineage"],
+    ),
     ("This machine", &["local", "completions", "help", "version"]),
 ];
 

@@ -10,9 +10,11 @@ use crate::context::Context;
 use crate::output::Report;
 
 mod approval;
+mod compare;
 mod listed;
 
 use approval::{Decision, DecisionArgs};
+use compare::{CompareArgs, Comparison};
 use listed::{ListedModel, ModelList};
 
 /// Inspect, approve and reject the versions in the model registry
@@ -36,6 +38,13 @@ pub enum ModelsCommand {
         /// The version [default: the newest]
         version: Option<Version>,
     },
+    /// Compare two versions: metrics, parameters, data, image, commit and pipeline
+    ///
+    /// Shows the facts of both side by side, then the changes of the pipeline definition from A to B.
+    /// Whether a larger metric is better is not judged.
+    ///
+    /// Example: mlops models compare 2 3
+    Compare(CompareArgs),
     /// Approve a version, so that it may be deployed
     ///
     /// Only the approver's role may do this. `mlops promote` deploys the version.
@@ -58,6 +67,8 @@ pub enum ModelsReport {
     List(ModelList),
     /// `models show`
     Show(Box<ListedModel>),
+    /// `models compare`
+    Compare(Box<Comparison>),
     /// `models approve` and `models reject`
     Decision(Decision),
 }
@@ -71,6 +82,9 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
         ModelsCommand::Show { version } => {
             ModelsReport::Show(Box::new(listed::show(ctx, *version).await?))
         }
+        ModelsCommand::Compare(args) => {
+            ModelsReport::Compare(Box::new(compare::run(ctx, args).await?))
+        }
         ModelsCommand::Approve(args) => ModelsReport::Decision(approval::approve(ctx, args).await?),
         ModelsCommand::Reject(args) => ModelsReport::Decision(approval::reject(ctx, args).await?),
     })
@@ -83,6 +97,7 @@ impl fmt::Display for ModelsReport {
         match self {
             Self::List(list) => list.fmt(f),
             Self::Show(shown) => shown.fmt(f),
+            Self::Compare(comparison) => comparison.fmt(f),
             Self::Decision(decision) => decision.fmt(f),
         }
     }

@@ -91,7 +91,7 @@ impl Seen {
 }
 
 /// Returns true for the event that caused the failure, not for resources cancelled because of it.
-fn is_failure(event: &cfn::Event) -> bool {
+pub(super) fn is_failure(event: &cfn::Event) -> bool {
     matches!(
         event.status,
         ResourceStatus::CreateFailed | ResourceStatus::UpdateFailed | ResourceStatus::DeleteFailed

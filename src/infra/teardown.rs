@@ -42,25 +42,32 @@ impl DeployedStack {
 
 /// Returns the project's stacks, in the order in which they can be deleted.
 pub async fn deployed_stacks(clients: &Clients, project: &Project) -> Result<Vec<DeployedStack>> {
-    let found = PARTS.map(async |part| {
-        let name = part.stack(&project.file.name);
-        let Some(stack) = cfn::stack(clients, &name).await? else {
-            return anyhow::Ok(None);
-        };
-        if stack.status == StackStatus::DeleteComplete {
-            return Ok(None);
-        }
-        let mut resources = cfn::resources(clients, &name).await?;
-        resources.retain(Resource::exists);
-        Ok(Some(DeployedStack {
-            part,
-            name,
-            id: stack.id,
-            resources,
-        }))
-    });
+    let found = PARTS.map(|part| deployed_stack(clients, project, part));
     let found = futures::future::try_join_all(found).await?;
     Ok(found.into_iter().flatten().rev().collect())
+}
+
+/// Returns the project's stack of a part, if it exists.
+pub async fn deployed_stack(
+    clients: &Clients,
+    project: &Project,
+    part: Part,
+) -> Result<Option<DeployedStack>> {
+    let name = part.stack(&project.file.name);
+    let Some(stack) = cfn::stack(clients, &name).await? else {
+        return Ok(None);
+    };
+    if stack.status == StackStatus::DeleteComplete {
+        return Ok(None);
+    }
+    let mut resources = cfn::resources(clients, &name).await?;
+    resources.retain(Resource::exists);
+    Ok(Some(DeployedStack {
+        part,
+        name,
+        id: stack.id,
+        resources,
+    }))
 }
 
 /// Lets CloudFormation delete a stack's resources with data, too. Their templates protect them: this

@@ -178,6 +178,13 @@ CALLS = {
     ("cloudformation:DeleteStack", "stack of the data"): Call(
         "cloudformation", "delete_stack", arn("cloudformation", "stack/flights-data/*"), StackName="flights-data",
     ),
+    ("cloudformation:DeleteStack", "endpoint's stack"): Call(
+        "cloudformation", "delete_stack", arn("cloudformation", "stack/flights-endpoint/*"), StackName="flights-endpoint",
+    ),
+    ("logs:FilterLogEvents", "endpoint's log"): Call(
+        "logs", "filter_log_events", arn("logs", "log-group:/aws/sagemaker/Endpoints/flights:log-stream:"),
+        logGroupName="/aws/sagemaker/Endpoints/flights",
+    ),
     ("lambda:InvokeFunction", "validation function"): Call(
         "lambda", "invoke", arn("lambda", "function:flights-validation"), FunctionName="flights-validation",
     ),

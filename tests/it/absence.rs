@@ -210,6 +210,7 @@ const READS: &[&str] = &[
     "status",
     "models list",
     "models show 1",
+    "models compare 1 2",
     "runs list",
     "runs show",
     "runs show abc",
@@ -225,6 +226,10 @@ const READS: &[&str] = &[
     "monitor run",
     "lineage",
     "lineage 1",
+    "endpoint show",
+    "endpoint logs",
+    "endpoint delete --dry-run",
+    "invoke --file mlops.toml",
     "promote",
     "promote 1",
 ];

@@ -14,6 +14,7 @@ mod data_versions;
 mod destroy;
 mod docs;
 mod doctor;
+mod endpoint;
 mod faulty_registry;
 mod garbage;
 mod gate;

@@ -111,6 +111,26 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "a start that fails",
     ),
     ("notebook start", "logs:GetLogEvents", "a start that fails"),
+    (
+        "endpoint logs",
+        "logs:DescribeLogStreams",
+        "a log without a new line",
+    ),
+    (
+        "endpoint show",
+        "cloudwatch:DescribeAlarms",
+        "a deployment with alarms",
+    ),
+    (
+        "endpoint show",
+        "logs:DescribeLogStreams",
+        "a deployment that failed",
+    ),
+    (
+        "endpoint show",
+        "logs:GetLogEvents",
+        "a deployment that failed",
+    ),
     ("doctor", "ec2:DescribeInternetGateways", "only with quotas"),
     ("doctor", "ec2:DescribeAddresses", "only with quotas"),
 ];
@@ -323,6 +343,11 @@ fn models(recorder: &mut Recorder) {
         .run("promote", &["promote", "1", "--yes"])
         .success();
     let _ = recorder.plain("models list").success();
+    let compare = ["models", "compare", "1", "2"];
+    let _ = recorder.run("models compare", &compare).success();
+    for name in ["invoke", "endpoint show", "endpoint logs"] {
+        let _ = recorder.plain(name).success();
+    }
     let _ = recorder.plain("lineage").success();
     let _ = recorder.run("image list", &["image", "list"]).success();
 }
@@ -396,6 +421,8 @@ fn the_table_lists_exactly_what_each_command_calls() {
     models(&mut recorder);
     checks(&mut recorder);
     let _ = recorder.plain("plan").success();
+    let delete = ["endpoint", "delete", "--yes"];
+    let _ = recorder.run("endpoint delete", &delete).success();
     let _ = recorder.run("destroy", &["destroy", "--yes"]).success();
     let all = ["destroy", "--delete-data", "--yes"];
     let _ = recorder.run("destroy", &all).success();

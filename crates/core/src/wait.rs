@@ -113,6 +113,11 @@ impl Backoff {
     }
 }
 
+/// Sleeps until a point in time, for work at a fixed rate. The timer is accurate to about a millisecond.
+pub async fn sleep_until(due: tokio::time::Instant) {
+    tokio::time::sleep_until(due).await;
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place of the client that sleeps"

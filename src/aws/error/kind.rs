@@ -83,11 +83,18 @@ const MISSING_CODES: [(&str, Missing); 12] = [
 
 /// Messages about a missing resource, for services that use one code for every invalid request: the
 /// start of the message, and its end before the full stop.
-const MISSING_MESSAGES: [(&str, &str, &str, Missing); 8] = [
+const MISSING_MESSAGES: [(&str, &str, &str, Missing); 9] = [
     (
         "ValidationException",
         "Could not find endpoint \"",
         "\"",
+        Missing::Endpoint,
+    ),
+    (
+        // The runtime's own wording.
+        "ValidationError",
+        "Endpoint ",
+        " not found",
         Missing::Endpoint,
     ),
     (

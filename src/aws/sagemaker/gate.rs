@@ -209,6 +209,12 @@ pub async fn of(clients: &Clients, arn: &str, steps: &[RunStep]) -> Option<Gate>
 
 /// Returns the definition that a run was started with.
 pub async fn definition(clients: &Clients, arn: &str) -> Result<Definition> {
+    Definition::parse(&definition_text(clients, arn).await?)
+        .map_err(|problem| anyhow!("cannot parse the definition of the run: {problem}"))
+}
+
+/// Returns the definition that a run was started with, as SageMaker keeps it.
+pub async fn definition_text(clients: &Clients, arn: &str) -> Result<String> {
     let described = clients
         .sagemaker
         .describe_pipeline_definition_for_execution()
@@ -216,9 +222,7 @@ pub async fn definition(clients: &Clients, arn: &str) -> Result<Definition> {
         .send()
         .await
         .aws("cannot read the definition of the run")?;
-    let text = described.pipeline_definition().unwrap_or_default();
-    Definition::parse(text)
-        .map_err(|problem| anyhow!("cannot parse the definition of the run: {problem}"))
+    Ok(described.pipeline_definition.unwrap_or_default())
 }
 
 async fn explain(clients: &Clients, arn: &str, steps: &[RunStep], gate: &mut Gate) -> Result<()> {

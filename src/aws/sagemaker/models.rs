@@ -377,7 +377,7 @@ pub fn sentence(metrics: &Map<String, Value>) -> String {
 }
 
 /// Formats a number with four significant digits.
-pub(super) fn significant(number: f64) -> String {
+pub fn significant(number: f64) -> String {
     if number == 0.0 || !number.is_finite() {
         return number.to_string();
     }

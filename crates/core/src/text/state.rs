@@ -16,7 +16,7 @@ pub(super) enum Meaning {
 /// Classifies a state of AWS or of `mlops`; `None` if it is neutral or unknown.
 pub(super) fn state_of(text: &str) -> Option<Meaning> {
     Some(match text.strip_suffix(LIVE).unwrap_or(text) {
-        "Succeeded" | "Completed" | "COMPLETE" | "InService" | "Approved" | "ACTIVE"
+        "Succeeded" | "Completed" | "COMPLETE" | "OK" | "InService" | "Approved" | "ACTIVE"
         | "created" | "updated" => Meaning::Good,
         "Executing"
         | "InProgress"
@@ -36,6 +36,7 @@ pub(super) fn state_of(text: &str) -> Option<Meaning> {
         | "Stopped"
         | "RollingBack"
         | "UpdateRollbackFailed"
+        | "ALARM"
         | "OutOfService" => Meaning::Bad,
         stack if stack.contains("ROLLBACK") || stack.ends_with("_FAILED") => Meaning::Bad,
         stack if stack.ends_with("_IN_PROGRESS") => Meaning::Pending,

@@ -1,0 +1,191 @@
+//! CloudWatch: the alarms of deployments, without its SDK crate.
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::Clients;
+use super::signed::{self, SignedRequest};
+
+/// An alarm.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Alarm {
+    /// Its name.
+    #[serde(rename = "AlarmName")]
+    pub name: String,
+    /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
+    #[serde(rename = "StateValue")]
+    pub state: String,
+    /// Why it is in this state.
+    #[serde(rename = "StateReason", default)]
+    pub reason: String,
+    /// Since when it is in this state.
+    #[serde(rename = "StateUpdatedTimestamp", default, deserialize_with = "epoch")]
+    pub since: Option<Timestamp>,
+}
+
+impl Alarm {
+    /// Returns whether it is in the state ALARM.
+    pub fn is_in_alarm(&self) -> bool {
+        self.state == "ALARM"
+    }
+}
+
+/// An alarm that went off, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Triggered {
+    /// The alarm's name.
+    pub name: String,
+    /// Why it went off.
+    pub reason: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Described {
+    metric_alarms: Vec<Alarm>,
+    composite_alarms: Vec<Alarm>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct History {
+    alarm_history_items: Vec<HistoryItem>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct HistoryItem {
+    history_data: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ServiceError {
+    #[serde(rename = "__type")]
+    code: String,
+    #[serde(alias = "Message")]
+    message: String,
+}
+
+/// Reads a time as the JSON protocol writes it: seconds since 1970.
+fn epoch<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let seconds: Option<f64> = Option::deserialize(from)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the milliseconds of a date"
+    )]
+    Ok(seconds.and_then(|at| Timestamp::from_millisecond((at * 1000.0).round() as i64).ok()))
+}
+
+/// Returns the alarms with these names that exist.
+pub async fn alarms(clients: &Clients, names: &[String]) -> Result<Vec<Alarm>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let input = json!({"AlarmNames": names, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]});
+    let found: Described = call(clients, "DescribeAlarms", &input).await?;
+    Ok([found.metric_alarms, found.composite_alarms].concat())
+}
+
+/// Returns which of these alarms went off since a time: those that are in ALARM, and those whose history has a
+/// transition to it.
+pub async fn triggered(
+    clients: &Clients,
+    names: &[String],
+    since: Timestamp,
+) -> Result<Vec<Triggered>> {
+    let mut found = Vec::new();
+    for alarm in alarms(clients, names).await? {
+        if alarm.is_in_alarm() {
+            found.push(Triggered {
+                name: alarm.name,
+                reason: alarm.reason,
+            });
+            continue;
+        }
+        let input = json!({
+            "AlarmName": alarm.name,
+            "HistoryItemType": "StateUpdate",
+            "StartDate": since.as_second(),
+            "ScanBy": "TimestampDescending",
+        });
+        let history: History = call(clients, "DescribeAlarmHistory", &input).await?;
+        let mut transitions = history.alarm_history_items.iter();
+        if let Some(reason) = transitions.find_map(|item| reason(&item.history_data)) {
+            found.push(Triggered {
+                name: alarm.name,
+                reason,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the reason of a transition to ALARM; `None` for any other transition.
+fn reason(history: &str) -> Option<String> {
+    let data: Value = serde_json::from_str(history).ok()?;
+    let new = &data["newState"];
+    (new["stateValue"] == "ALARM").then(|| new["stateReason"].as_str().unwrap_or("").to_owned())
+}
+
+async fn call<T: DeserializeOwned>(clients: &Clients, operation: &str, input: &Value) -> Result<T> {
+    let target = format!("GraniteServiceVersion20100801.{operation}");
+    let response = signed::post(
+        clients,
+        &SignedRequest {
+            service: "monitoring",
+            headers: &[
+                ("content-type", "application/x-amz-json-1.0"),
+                ("x-amz-target", &target),
+            ],
+            body: input.to_string(),
+        },
+    )
+    .await?;
+    let doing = format!("cannot call {operation}");
+    if response.status == 200 {
+        return serde_json::from_slice(&response.body)
+            .with_context(|| format!("{doing}: the response cannot be read"));
+    }
+    let error: ServiceError = serde_json::from_slice(&response.body).unwrap_or_default();
+    let code = error.code.rsplit('#').next().unwrap_or_default();
+    Err(signed::failure(&doing, code, &error.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_has_metric_and_composite_alarms() {
+        let found: Described = serde_json::from_value(json!({
+            "MetricAlarms": [{
+                "AlarmName": "flights-5xx", "StateValue": "ALARM", "StateReason": "Threshold Crossed",
+                "StateUpdatedTimestamp": 1_795_996_800.25,
+            }],
+            "CompositeAlarms": [{"AlarmName": "all", "StateValue": "OK"}],
+        }))
+        .unwrap();
+        let alarm = &found.metric_alarms[0];
+        assert!(alarm.is_in_alarm());
+        let millisecond = alarm.since.map(Timestamp::as_millisecond);
+        assert_eq!(millisecond, Some(1_795_996_800_250));
+        assert_eq!(found.composite_alarms[0].since, None);
+    }
+
+    #[test]
+    fn only_a_transition_to_alarm_went_off() {
+        let data = |state: &str| {
+            json!({"version": "1.0", "oldState": {"stateValue": "OK"},
+                   "newState": {"stateValue": state, "stateReason": "Threshold Crossed"}})
+            .to_string()
+        };
+        assert_eq!(reason(&data("ALARM")).as_deref(), Some("Threshold Crossed"));
+        assert_eq!(reason(&data("OK")), None);
+        assert_eq!(reason("not JSON"), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! The past deployments of a stack, from its events.
+
+use anyhow::Result;
+use aws_sdk_cloudformation::types::StackStatus;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::events::is_failure;
+use crate::aws::Clients;
+use crate::aws::cloudformation::{self as cfn, Event};
+use crate::aws::state::StackStatusExt as _;
+
+/// Maximum number of pages of events to read; a deployment has about 20 events, a page 100.
+const PAGES: usize = 3;
+
+/// A deployment of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deployment {
+    /// When it began; null if the event is older than those that were read.
+    pub started: Option<Timestamp>,
+    /// When it ended; null while it is in progress.
+    pub ended: Option<Timestamp>,
+    /// The stack's status at its end, or now.
+    pub status: String,
+    /// Why it failed: the first failure.
+    pub reason: Option<String>,
+}
+
+impl Deployment {
+    /// Whether it ended without deploying what it was to deploy.
+    pub fn has_failed(&self) -> bool {
+        let status = StackStatus::from(self.status.as_str());
+        !status.is_in_progress() && !status.is_deployed()
+    }
+}
+
+/// Returns the last deployments of a stack, newest first; none if it does not exist.
+pub async fn last_deployments(
+    clients: &Clients,
+    stack: &str,
+    limit: usize,
+) -> Result<Vec<Deployment>> {
+    let Some(found) = cfn::stack(clients, stack).await? else {
+        return Ok(Vec::new());
+    };
+    let events = cfn::newest_events(clients, &found.id, PAGES).await?;
+    let mut all = deployments(&events, stack);
+    all.truncate(limit);
+    Ok(all)
+}
+
+/// Groups events, newest first, by deployment.
+fn deployments(events: &[Event], stack: &str) -> Vec<Deployment> {
+    let mut found = Vec::new();
+    let mut current: Option<Deployment> = None;
+    for event in events {
+        if event.r#type != "AWS::CloudFormation::Stack" || event.resource != stack {
+            if let Some(current) = &mut current
+                && is_failure(event)
+            {
+                // Older events follow: the last one that is seen is the first that happened.
+                current.reason.clone_from(&event.reason);
+            }
+            continue;
+        }
+        let status = StackStatus::from(event.status.as_str());
+        if status.is_in_progress() {
+            let mut deployment = current.take().unwrap_or_else(|| Deployment {
+                started: None,
+                ended: None,
+                status: status.as_str().to_owned(),
+                reason: None,
+            });
+            if status.begins_deployment() {
+                deployment.started = event.time;
+                found.push(deployment);
+            } else if status.is_busy() {
+                current = Some(deployment);
+            }
+        } else {
+            // Without the event that began it, which can be on a page that was not read.
+            found.extend(current.take());
+            current = Some(Deployment {
+                started: None,
+                ended: event.time,
+                status: status.as_str().to_owned(),
+                reason: None,
+            });
+        }
+    }
+    found.extend(current);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudformation::types::ResourceStatus;
+
+    use super::*;
+
+    fn event(resource: &str, status: &str, second: i64, reason: Option<&str>) -> Event {
+        Event {
+            id: second.to_string(),
+            resource: resource.to_owned(),
+            r#type: if resource == "s" {
+                "AWS::CloudFormation::Stack"
+            } else {
+                "AWS::SageMaker::Endpoint"
+            }
+            .to_owned(),
+            status: ResourceStatus::from(status),
+            reason: reason.map(str::to_owned),
+            token: None,
+            time: Timestamp::from_second(second).ok(),
+        }
+    }
+
+    #[test]
+    fn events_are_grouped_by_deployment() {
+        let mut events = vec![
+            event("s", "REVIEW_IN_PROGRESS", 0, None),
+            event("s", "CREATE_IN_PROGRESS", 1, None),
+            event("Endpoint", "CREATE_COMPLETE", 2, None),
+            event("s", "CREATE_COMPLETE", 3, None),
+            event("s", "UPDATE_IN_PROGRESS", 4, None),
+            event("Endpoint", "UPDATE_FAILED", 5, Some("no ping")),
+            event(
+                "Alarm",
+                "UPDATE_FAILED",
+                6,
+                Some("Resource update cancelled"),
+            ),
+            event(
+                "s",
+                "UPDATE_ROLLBACK_IN_PROGRESS",
+                7,
+                Some("failed: [Endpoint]"),
+            ),
+            event("s", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", 8, None),
+            event("s", "UPDATE_ROLLBACK_COMPLETE", 9, None),
+            event("s", "UPDATE_IN_PROGRESS", 10, None),
+            event("s", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", 11, None),
+        ];
+        events.reverse();
+        let found = deployments(&events, "s");
+        let seconds = |time: Option<Timestamp>| time.map(Timestamp::as_second);
+        let short: Vec<_> = found
+            .iter()
+            .map(|it| (seconds(it.started), seconds(it.ended), it.status.as_str()))
+            .collect();
+        assert_eq!(
+            short,
+            [
+                (Some(10), None, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
+                (Some(4), Some(9), "UPDATE_ROLLBACK_COMPLETE"),
+                (Some(1), Some(3), "CREATE_COMPLETE"),
+            ]
+        );
+        assert_eq!(found[1].reason.as_deref(), Some("no ping"));
+        assert_eq!(found[2].reason, None);
+        let failed: Vec<_> = found.iter().map(Deployment::has_failed).collect();
+        assert_eq!(failed, [false, true, false]);
+    }
+
+    #[test]
+    fn a_deployment_whose_beginning_was_not_read_is_kept() {
+        let events = [
+            event("s", "UPDATE_COMPLETE", 9, None),
+            event("Endpoint", "UPDATE_COMPLETE", 8, None),
+        ];
+        let found = deployments(&events, "s");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].started, found[0].status.as_str()),
+            (None, "UPDATE_COMPLETE")
+        );
+    }
+}

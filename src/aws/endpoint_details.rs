@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
+use aws_sdk_sagemaker::operation::describe_endpoint_config::DescribeEndpointConfigOutput;
 use aws_sdk_sagemaker::types::{
     CapacitySize, CapacitySizeType, DeploymentConfig, ProductionVariantSummary,
     TrafficRoutingConfigType,
@@ -93,7 +94,7 @@ pub async fn details(clients: &Clients, name: &str) -> Result<Option<Details>> {
         let described = hosting::describe_configuration(clients, configuration).await?;
         for configured in described
             .iter()
-            .flat_map(|found| found.production_variants())
+            .flat_map(DescribeEndpointConfigOutput::production_variants)
         {
             let same = |variant: &&mut Variant| configured.variant_name() == Some(&variant.variant);
             if let Some(variant) = variants.iter_mut().find(same) {

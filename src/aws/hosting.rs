@@ -130,13 +130,12 @@ pub(super) async fn describe_model(
 
 /// Returns the URL of an endpoint's invocations.
 pub fn url(clients: &Clients, endpoint: &str) -> String {
-    let host = match clients.endpoint_url() {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => {
-            let region = clients.region();
-            let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-            format!("https://runtime.sagemaker.{region}.amazonaws.com{suffix}")
-        }
+    let host = if let Some(url) = clients.endpoint_url() {
+        url.trim_end_matches('/').to_owned()
+    } else {
+        let region = clients.region();
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        format!("https://runtime.sagemaker.{region}.amazonaws.com{suffix}")
     };
     format!("{host}/endpoints/{endpoint}/invocations")
 }

@@ -112,7 +112,7 @@ fn announced_by_us(lines: &[String]) -> Option<u16> {
     notes.find_map(|line| number(line.split_once("listen on port ")?.1))
 }
 
-/// Where a server's line says that it listens: gunicorn, uvicorn, Flask, `http.server`, TorchServe.
+/// Where a server's line says that it listens: gunicorn, uvicorn, Flask, `http.server`, and others.
 fn address(line: &str) -> Option<Address> {
     const WORDS: [&str; 5] = [
         "running on",
@@ -129,12 +129,11 @@ fn address(line: &str) -> Option<Address> {
         .iter()
         .find_map(|word| Some((lower.find(word)?, word)))?;
     let rest = &lower[at + word.len()..];
-    let port = match rest.split_once("port ") {
-        Some((_, number_follows)) => number(number_follows)?,
-        None => {
-            let mut colons = rest.match_indices(':');
-            colons.find_map(|(at, _)| number(&rest[at + 1..]))?
-        }
+    let port = if let Some((_, number_follows)) = rest.split_once("port ") {
+        number(number_follows)?
+    } else {
+        let mut colons = rest.match_indices(':');
+        colons.find_map(|(at, _)| number(&rest[at + 1..]))?
     };
     Some(Address {
         is_loopback: rest.contains("127.0.0.1") || rest.contains("localhost"),

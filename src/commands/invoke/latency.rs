@@ -57,8 +57,8 @@ mod tests {
     fn percentiles_are_measured_values() {
         let hundred: Vec<_> = (1..=100).rev().map(Duration::from_millis).collect();
         let found = Latency::of(hundred).unwrap();
-        let all = [found.p50, found.p90, found.p95, found.p99, found.max];
-        assert_eq!(all, [50.0, 90.0, 95.0, 99.0, 100.0]);
+        assert_eq!((found.p50, found.p90), (50.0, 90.0));
+        assert_eq!((found.p95, found.p99, found.max), (95.0, 99.0, 100.0));
         let one = Latency::of(vec![Duration::from_micros(1500)]).unwrap();
         assert_eq!((one.p50, one.p99, one.max), (1.5, 1.5, 1.5));
         assert_eq!(Latency::of(Vec::new()), None);

@@ -335,6 +335,14 @@ def test_invalid_definitions_are_rejected_with_the_reason(sagemaker, definition,
     assert cached["Code"] == "ValidationException" and "'Enable'" in cached["Message"]
     never = refused(lambda steps: steps[0].update(RetryPolicies=[{"ExceptionType": []}]))
     assert never["Code"] == "ValidationException" and "ExceptionType is empty" in never["Message"]
+    mlflow = error(
+        sagemaker.create_pipeline,
+        PipelineName=unique("bad"),
+        PipelineDefinition=json.dumps({**definition, "MlflowConfig": {"MlflowExperimentName": "e"}}),
+        RoleArn=role,
+        ClientRequestToken=token(),
+    )
+    assert mlflow["Code"] == "NotImplemented" and "MlflowConfig" in mlflow["Message"]
     no_role = error(
         sagemaker.create_pipeline,
         PipelineName=unique("bad"),

@@ -65,8 +65,16 @@ pub(super) fn problems(definition: &Definition) -> Vec<Problem> {
         }
         checker.step(node, &mut found);
     }
-    if let Some(experiment) = &definition.pipeline_experiment_config {
-        checker.expression(experiment, "$.PipelineExperimentConfig", None, &mut found);
+    for (config, path) in [
+        (
+            &definition.pipeline_experiment_config,
+            "$.PipelineExperimentConfig",
+        ),
+        (&definition.mlflow_config, "$.MlflowConfig"),
+    ] {
+        if let Some(config) = config {
+            checker.expression(config, path, None, &mut found);
+        }
     }
     if found.is_empty()
         && let Err(problem) = Graph::new(definition)

@@ -33,6 +33,9 @@ pub struct Definition {
     /// `ExperimentName` and `TrialName`, both expressions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_experiment_config: Option<Value>,
+    /// `MlflowResourceArn` and `MlflowExperimentName`, both expressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mlflow_config: Option<Value>,
     /// The steps, in no particular order.
     pub steps: Vec<Step>,
 }

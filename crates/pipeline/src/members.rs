@@ -2,9 +2,9 @@
 //!
 //! Follows AWS's published JSON schema of definitions (aws-sagemaker-mlops,
 //! sagemaker-model-building-pipeline-definition-JSON-schema), plus what the SageMaker Python SDK
-//! writes beyond it: `PipelineExperimentConfig`, `EnumValues`, `PropertyFiles`, the conditions
-//! `Not`, `QueryValue` and `Values` of `In`, lists of exception types, and functions in place of
-//! any value.
+//! writes beyond it: `PipelineExperimentConfig`, `MlflowConfig` (from version 3), `EnumValues`,
+//! `PropertyFiles`, the conditions `Not`, `QueryValue` and `Values` of `In`, lists of exception
+//! types, and functions in place of any value.
 
 use serde_json::{Map, Value};
 
@@ -52,7 +52,26 @@ const DEFINITION: &[Member] = &[
     ("Metadata", Kind::Object),
     ("Parameters", Kind::List),
     ("PipelineExperimentConfig", Kind::Any),
+    ("MlflowConfig", Kind::Any),
     ("Steps", Kind::List),
+];
+
+/// Members of a definition that are objects or, as the SDK writes an absent one, `null`.
+const CONFIGS: &[(&str, &[Member])] = &[
+    (
+        "PipelineExperimentConfig",
+        &[
+            ("ExperimentName", Kind::Scalar),
+            ("TrialName", Kind::Scalar),
+        ],
+    ),
+    (
+        "MlflowConfig",
+        &[
+            ("MlflowResourceArn", Kind::Scalar),
+            ("MlflowExperimentName", Kind::Scalar),
+        ],
+    ),
 ];
 
 const STEP: &[Member] = &[
@@ -151,17 +170,13 @@ pub(super) fn problems(definition: &Value) -> Vec<Problem> {
             );
         }
     }
-    match members.get("PipelineExperimentConfig") {
-        None | Some(Value::Null) => {}
-        Some(config) => {
-            let path = "$.PipelineExperimentConfig";
-            if let Some(config) = object(config, path, &mut found) {
-                let known = &[
-                    ("ExperimentName", Kind::Scalar),
-                    ("TrialName", Kind::Scalar),
-                ];
-                compare(config, known, &[], path, &mut found);
-            }
+    for (name, known) in CONFIGS {
+        let Some(config) = members.get(*name).filter(|config| !config.is_null()) else {
+            continue;
+        };
+        let path = format!("$.{name}");
+        if let Some(config) = object(config, &path, &mut found) {
+            compare(config, known, &[], &path, &mut found);
         }
     }
     for (path, parameter) in items(members, "Parameters", "$") {
@@ -478,6 +493,10 @@ mod tests {
             json!({"Steps": [fail()], "Parameters": [{"Name": "P", "DefaultValue": "x"}]}),
             with("CacheConfig", json!({"ExpireAfter": "P1D"})),
             with("Arguments", json!({})),
+            // As SDK 3 writes a pipeline without either.
+            json!({"Steps": [], "PipelineExperimentConfig": null, "MlflowConfig": null}),
+            json!({"Steps": [], "MlflowConfig":
+                {"MlflowResourceArn": "arn", "MlflowExperimentName": {"Get": "Parameters.P"}}}),
             json!({"Steps": [{"Name": "G", "Type": "Condition", "Arguments": {"Conditions": []}}]}),
             json!({"Steps": [{"Name": "G", "Type": "Condition", "Arguments": {"Conditions": [
                 {"Type": "NotEquals", "LeftValue": 1, "RightValue": {"Get": "Parameters.P"}},
@@ -503,6 +522,8 @@ mod tests {
         let mut top = json!({"Steps": [fail()]});
         top["Parameter"] = json!([]);
         assert_eq!(found(&top), unknown("$", "Parameter"));
+        let mlflow = json!({"Steps": [], "MlflowConfig": {"ExperimentName": "x"}});
+        assert_eq!(found(&mlflow), unknown("$.MlflowConfig", "ExperimentName"));
         let step = with("DependOn", json!(["First"]));
         assert_eq!(found(&step), unknown("$.Steps[0]", "DependOn"));
         let cache = with("CacheConfig", json!({"Enable": false}));

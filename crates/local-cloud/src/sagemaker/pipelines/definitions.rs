@@ -26,6 +26,11 @@ pub(super) fn check(text: &str) -> ApiResult<Graph> {
             Some(kind) => ApiError::not_implemented(format_args!("the pipeline step type {kind}")),
             None => refusal(problems),
         })?;
+    if definition.mlflow_config.is_some() {
+        return Err(ApiError::not_implemented(
+            "MlflowConfig of a pipeline definition",
+        ));
+    }
     let graph =
         Graph::new(&definition).map_err(|problem| ApiError::validation(problem.to_string()))?;
     for node in &graph.nodes {

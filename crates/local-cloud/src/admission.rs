@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Cloud;
 use super::api::{ApiError, ApiResult};
+use super::cloud::caller::Caller;
 use super::credentials::Credentials;
 
 mod git;
@@ -16,7 +17,7 @@ mod sessions;
 mod signature;
 
 pub(crate) use git::{check_git, git_password};
-pub(crate) use sessions::{caller, caller_of, caller_with_token};
+pub(crate) use sessions::{caller_of, caller_with_token};
 
 /// Headers that may occur only once: with two, this server, the signature check and the service
 /// could each read a different one.
@@ -225,12 +226,41 @@ pub(crate) fn check_state(own: &str, scope: &Scope) -> ApiResult<()> {
     .status(403))
 }
 
-/// Verifies the signature of a request, including its entire body, if there is a secret to verify it with.
-pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiResult<()> {
-    check_expiry(parts)?;
-    match secret_key(cloud, &scope(parts)?.access_key)? {
-        Some(secret_key) => signature::check(parts, body, &secret_key, jiff::Timestamp::now()),
-        None => Ok(()),
+/// Who signed a request. Its session is looked up once.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    /// On whose behalf the request is.
+    pub(crate) caller: Caller,
+    /// The signing name of the service.
+    pub(crate) service: String,
+    /// See [`secret_key`]. An error is that of the signature, so it is reported when that is checked.
+    secret_key: ApiResult<Option<String>>,
+}
+
+impl Signer {
+    /// The signer of a request. A request with the access key of a session is refused if the session has
+    /// expired or the request does not carry its token.
+    pub(crate) fn of(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<Self> {
+        let session = sessions::of_request(cloud, scope, parts)?;
+        let (caller, secret_key) = match session {
+            Some(session) => (session.caller, Ok(Some(session.secret_key))),
+            None => (Caller::Root, own_secret_key(cloud, &scope.access_key)),
+        };
+        Ok(Self {
+            caller,
+            service: scope.service.clone(),
+            secret_key,
+        })
+    }
+
+    /// Verifies the signature of the request, including its entire body, if there is a secret to verify it
+    /// with.
+    pub(crate) fn check_signature(&self, parts: &Parts, body: &[u8]) -> ApiResult<()> {
+        check_expiry(parts)?;
+        match self.secret_key.clone()? {
+            Some(secret_key) => signature::check(parts, body, &secret_key, jiff::Timestamp::now()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -238,9 +268,14 @@ pub(crate) fn check_signature(cloud: &Cloud, parts: &Parts, body: &[u8]) -> ApiR
 /// `None` if the server accepts any credentials, and these are not a session's: there is nothing to verify
 /// them with.
 pub(crate) fn secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
-    if let Some(secret_key) = sessions::secret_key(cloud, access_key)? {
-        return Ok(Some(secret_key));
+    match sessions::secret_key(cloud, access_key)? {
+        Some(secret_key) => Ok(Some(secret_key)),
+        None => own_secret_key(cloud, access_key),
     }
+}
+
+/// The secret key of an access key that is not a session's.
+fn own_secret_key(cloud: &Cloud, access_key: &str) -> ApiResult<Option<String>> {
     match cloud.credentials() {
         Credentials::Any => Ok(None),
         Credentials::Required {

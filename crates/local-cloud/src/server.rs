@@ -17,7 +17,7 @@ use mlops_core::error::{Hint, hinted};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::admission::{self, Scope};
+use super::admission::{self, Scope, Signer};
 use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Rest, Service};
 use super::cloud::{Cloud, Settings};
@@ -295,10 +295,10 @@ async fn route(
     if parts.uri.path() == clock::PATH {
         let scope = scope?;
         admission::check_state(&app.key, &scope)?;
-        let caller = admission::caller(cloud, &scope, parts)?;
+        let signer = Signer::of(cloud, &scope, parts)?;
         let body = read(body, clock::MAX_BODY).await?;
-        admission::check_signature(cloud, parts, &body)?;
-        return clock::answer(cloud, &caller, parts, &body).await;
+        signer.check_signature(parts, &body)?;
+        return clock::answer(cloud, &signer.caller, parts, &body).await;
     }
     let mut routes = cloud.services().iter().flat_map(|service| service.routes);
     if let Some(route) = routes.find(|route| (route.matches)(parts, signing.is_some())) {
@@ -326,9 +326,9 @@ async fn route(
         Err(unsigned) => return with_token(cloud, parts, form.as_deref(), id, unsigned).await,
     };
     admission::check_state(&app.key, &scope)?;
-    let caller = admission::caller(cloud, &scope, parts)?;
-    let operation = dispatch(cloud, parts, body, form, dialect, &scope.service, id);
-    caller.scope(operation).await
+    let signer = Signer::of(cloud, &scope, parts)?;
+    let operation = dispatch(cloud, parts, body, form, dialect, &signer, id);
+    signer.caller.clone().scope(operation).await
 }
 
 /// Runs an operation that carries a token instead of a signature. Any other unsigned request fails
@@ -360,10 +360,11 @@ async fn dispatch(
     body: &mut Option<Body>,
     form: Option<Bytes>,
     dialect: Dialect,
-    signing: &str,
+    signer: &Signer,
     id: &str,
 ) -> ApiResult<Response<Body>> {
     let services = cloud.services();
+    let signing = signer.service.as_str();
     let unknown = || {
         ApiError::not_implemented(format_args!(
             "the protocol of this request for the service {signing}"
@@ -372,20 +373,20 @@ async fn dispatch(
     match dialect {
         Dialect::Query(_) => {
             let form = form.unwrap_or_default();
-            admission::check_signature(cloud, parts, &form)?;
+            signer.check_signature(parts, &form)?;
             let service = services.of_form(signing).ok_or_else(unknown)?;
             return query(cloud, service, &form, id).await;
         }
         Dialect::Json(_) | Dialect::Cbor => {
             let bytes = read(body, MAX_JSON).await?;
-            admission::check_signature(cloud, parts, &bytes)?;
+            signer.check_signature(parts, &bytes)?;
             return Ok(rpc(cloud, parts, &bytes, dialect, id).await);
         }
         _ => {}
     }
     for service in services.signed(signing) {
         match service.protocol {
-            Protocol::Rest(rest) => return Ok(self::rest(cloud, parts, body, rest).await),
+            Protocol::Rest(rest) => return Ok(self::rest(cloud, signer, parts, body, rest).await),
             Protocol::Streaming(handle) => {
                 admission::check_expiry(parts)?;
                 return Ok(handle(cloud, into_request(parts, body)).await);
@@ -397,7 +398,13 @@ async fn dispatch(
 }
 
 /// Runs an operation of a service that decodes its own REST protocol and writes its own errors.
-async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest) -> Response<Body> {
+async fn rest(
+    cloud: &Cloud,
+    signer: &Signer,
+    parts: &Parts,
+    body: &mut Option<Body>,
+    rest: Rest,
+) -> Response<Body> {
     let bytes: ApiResult<Bytes> = async {
         let limit = (rest.limit)(parts)?;
         let body = body.take().unwrap_or_default();
@@ -406,7 +413,7 @@ async fn rest(cloud: &Cloud, parts: &Parts, body: &mut Option<Body>, rest: Rest)
             Err(BodyError::TooLong) => return Err(limit.error),
             Err(broken) => return Err(broken.into_error(limit.bytes)),
         };
-        admission::check_signature(cloud, parts, &bytes)?;
+        signer.check_signature(parts, &bytes)?;
         Ok(bytes)
     }
     .await;

@@ -38,9 +38,13 @@ pub(crate) fn caller_of(cloud: &Cloud, access_key: &str) -> ApiResult<Caller> {
     Ok(session.map_or(Caller::Root, |session| session.caller))
 }
 
-/// The caller of a request. A request with the access key of a session is refused if the session has expired
-/// or the request does not carry its token.
-pub(crate) fn caller(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<Caller> {
+/// The session of a request, which is refused if the session has expired or the request does not carry its
+/// token; `None` if the access key is not a session's.
+pub(super) fn of_request(
+    cloud: &Cloud,
+    scope: &Scope,
+    parts: &Parts,
+) -> ApiResult<Option<SessionCredentials>> {
     let header = parts.headers.get("x-amz-security-token");
     let query = || {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
@@ -52,20 +56,29 @@ pub(crate) fn caller(cloud: &Cloud, scope: &Scope, parts: &Parts) -> ApiResult<C
         Some(value) => value.to_str().ok().map(str::to_owned),
         None => query(),
     };
-    caller_with_token(cloud, &scope.access_key, token.as_deref())
+    with_token(cloud, &scope.access_key, token.as_deref())
 }
 
-/// Like [`caller`], for a request that carries the token elsewhere.
+/// The caller of a request that carries the token elsewhere.
 pub(crate) fn caller_with_token(
     cloud: &Cloud,
     access_key: &str,
     token: Option<&str>,
 ) -> ApiResult<Caller> {
+    let session = with_token(cloud, access_key, token)?;
+    Ok(session.map_or(Caller::Root, |session| session.caller))
+}
+
+fn with_token(
+    cloud: &Cloud,
+    access_key: &str,
+    token: Option<&str>,
+) -> ApiResult<Option<SessionCredentials>> {
     let Some(session) = unexpired(cloud, access_key)? else {
-        return Ok(Caller::Root);
+        return Ok(None);
     };
     if token == Some(session.token.as_str()) {
-        return Ok(session.caller);
+        return Ok(Some(session));
     }
     let message = "The security token included in the request is invalid.";
     Err(ApiError::new("InvalidClientTokenId", message).status(403))

@@ -88,8 +88,8 @@ pub(super) fn signed(signing: &str, protocols: &[&str]) -> Vec<&'static AwsServi
 pub(super) fn rest(signing: Option<&str>, path: &str) -> Vec<&'static AwsService> {
     let mut found: Vec<&AwsService> = ALL
         .iter()
-        .filter(|known| known.speaks(&["rest-json", "rest-xml"]))
         .filter(|known| signing.is_none_or(|signing| known.signing == signing))
+        .filter(|known| known.speaks(&["rest-json", "rest-xml"]))
         .collect();
     let longest = found.iter().map(|known| known.matches(path)).max();
     if let Some(longest @ 1..) = longest {

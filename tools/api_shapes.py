@@ -29,7 +29,8 @@ TARGET = ROOT / "crates/pipeline/src/shapes"
 
 # Services that Cloud::call reaches. S3 and SageMaker Runtime have separate decoders.
 SERVICES = [
-    "cloudformation", "cloudwatch", "codecommit", "codeconnections", "ec2", "ecr", "iam", "kms", "lambda", "logs",
+    "application-autoscaling", "cloudformation", "cloudwatch", "codecommit", "codeconnections", "ec2", "ecr", "iam",
+    "kms", "lambda", "logs",
     "sagemaker", "ssm", "sts",
 ]
 # Operations behind steps of a pipeline definition that `mlops train` checks but the local cloud
@@ -73,6 +74,7 @@ def for_regex(pattern):
     """Converts a Java pattern to one that the Rust crate `regex` can compile."""
     # A repeated end, a class specific to Java, and surrogates.
     pattern = re.sub(r"\$\{\d+,\d+\}$", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
+    pattern = pattern.replace(r"\p{Print}", r"[\x20-\x7E]")
     pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     # The length is checked separately; a class repeated a thousand times is a huge automaton.
     return re.sub(r"\{(\d+),(?:\d{4,}|[3-9]\d\d|2[5-9]\d)\}", r"{\1,}", pattern)

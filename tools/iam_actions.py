@@ -119,6 +119,9 @@ ALIAS = "arn:${Partition}:kms:${Region}:${Account}:${AliasName}"
 
 # The templates of resources for which the pattern of the reference is not enough.
 RESOURCES = {
+    ("application-autoscaling", "ListTagsForResource"): ["${ResourceARN}"],
+    ("application-autoscaling", "TagResource"): ["${ResourceARN}"],
+    ("application-autoscaling", "UntagResource"): ["${ResourceARN}"],
     # Data that is in no dataset has no resource.
     ("cloudwatch", "GetMetricData"): ["*"],
     ("cloudwatch", "ListMetrics"): ["*"],
@@ -195,6 +198,7 @@ TYPES = {
 RECEIVERS = {"ec2": "vpc-flow-logs"}
 # Members with a role that an operation passes to a service.
 PASSED = {
+    ("application-autoscaling", "RegisterScalableTarget"): "RoleARN",
     ("cloudformation", "ContinueUpdateRollback"): "RoleARN",
     ("cloudformation", "CreateChangeSet"): "RoleARN",
     ("cloudformation", "CreateStack"): "RoleARN",
@@ -217,6 +221,7 @@ PASSED = {
 # The action that an operation needs, too, if its request has tags. ("API permissions" of each service; SageMaker
 # since 2022: aws/aws-cdk#32294.)
 TAGGING = {
+    "application-autoscaling": "application-autoscaling:TagResource",
     "cloudwatch": "cloudwatch:TagResource",
     "codeconnections": "codeconnections:TagResource",
     "ec2": "ec2:CreateTags",

@@ -42,7 +42,8 @@ def test_issue_8_4_1_every_member_is_read_rejected_or_harmless(service):
     page = (ROOT / "docs/local-cloud.md").read_text()
     names = re.search(rf"^\*\*{service}\*\* \(\d+\): (.+)$", page, re.MULTILINE).group(1).split(", ")
     local = ROOT / "crates/local-cloud/src"
-    files = [local / f"{service}.rs", *(local / service).rglob("*.rs")]
+    module = service.replace("-", "_")
+    files = [local / f"{module}.rs", *(local / module).rglob("*.rs")]
     source = "".join(path.read_text() for path in files if path.exists())
     inputs, members = {}, {}
     for line in (SHAPES / f"{service}.txt").read_text().splitlines():

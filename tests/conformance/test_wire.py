@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 # botocore's names of the local cloud's services; test_zz_coverage.py covers their operations.
 HERE = {
+    "application-autoscaling",
     "cloudformation",
     "cloudwatch",
     "codeconnections",

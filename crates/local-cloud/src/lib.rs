@@ -21,6 +21,7 @@
 
 mod admission;
 mod api;
+mod application_autoscaling;
 mod authorization;
 mod beneath;
 mod children;

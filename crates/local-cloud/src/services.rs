@@ -2,13 +2,14 @@
 
 use super::cloud::service::Service;
 use super::{
-    cloudformation, cloudwatch, codecommit, codeconnections, ec2, ecr, iam, kms, lambda, logs, s3,
-    sagemaker, ssm, sts,
+    application_autoscaling, cloudformation, cloudwatch, codecommit, codeconnections, ec2, ecr,
+    iam, kms, lambda, logs, s3, sagemaker, ssm, sts,
 };
 
 /// All services, in the order in which they recover when the server starts. CloudFormation is last,
 /// because its rollbacks start immediately and change what the others have recovered.
 pub(crate) const SERVICES: &[&Service] = &[
+    &application_autoscaling::SERVICE,
     &cloudwatch::SERVICE,
     &codecommit::SERVICE,
     &codeconnections::SERVICE,

@@ -124,6 +124,7 @@ impl Table {
             };
         }
         tables!(
+            "application-autoscaling",
             "cloudformation",
             "cloudwatch",
             "codecommit",
@@ -256,7 +257,8 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const SERVICES: [&str; 13] = [
+    const SERVICES: [&str; 14] = [
+        "application-autoscaling",
         "cloudformation",
         "cloudwatch",
         "codecommit",

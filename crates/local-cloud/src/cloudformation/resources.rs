@@ -12,6 +12,7 @@ use super::stacks::Stack;
 use super::template::text_of;
 use crate::api::ApiError;
 
+mod autoscaling;
 mod builder;
 mod cloudwatch;
 mod codecommit;
@@ -43,6 +44,7 @@ pub(crate) use target::Target;
 
 /// Every type that stacks can hold.
 const TYPES: &[&[Type]] = &[
+    autoscaling::TYPES,
     cloudwatch::TYPES,
     codecommit::TYPES,
     codeconnections::TYPES,

@@ -15,6 +15,8 @@ const EXECUTION: &str =
 
 /// Operations that return an empty list, delete nothing, or take no name of a resource.
 const WITHOUT_ABSENCE: &[(&str, &str)] = &[
+    ("application-autoscaling", "DescribeScalableTargets"),
+    ("application-autoscaling", "DescribeScalingPolicies"),
     ("cloudwatch", "DeleteAlarms"),
     ("cloudwatch", "DescribeAlarmHistory"),
     ("cloudwatch", "DescribeAlarms"),
@@ -65,6 +67,13 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     ] {
         all.push(("codecommit", operation, merged(&repository, more)));
     }
+    let policy = json!({
+        "PolicyName": "absent",
+        "ResourceId": "endpoint/absent/variant/v",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ServiceNamespace": "sagemaker",
+    });
+    all.push(("application-autoscaling", "DeleteScalingPolicy", policy));
     let connection =
         json!({"ConnectionArn": "arn:aws:codeconnections:us-east-1:000000000000:connection/0"});
     for operation in ["DeleteConnection", "GetConnection"] {

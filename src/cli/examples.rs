@@ -138,6 +138,22 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "local inject resource-failure",
         &["mlops local inject resource-failure --type AWS::IAM::Role --step update"],
     ),
+    (
+        "local inject silent-rollback",
+        &["mlops local inject silent-rollback --state .mlops/local"],
+    ),
+    (
+        "local inject container-crash",
+        &["mlops local inject container-crash --count 2"],
+    ),
+    (
+        "local inject slow-start",
+        &["mlops local inject slow-start flights --output json"],
+    ),
+    (
+        "local inject http-500",
+        &["mlops local inject http-500 --count 100"],
+    ),
     ("models show", &["mlops models show 3 --output json"]),
     (
         "models compare",

@@ -321,7 +321,7 @@ def test_weights_are_updated_and_endpoints_listed(sagemaker, endpoint):
     sagemaker.update_endpoint_weights_and_capacities(
         EndpointName=endpoint.name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 3}]
     )
-    assert endpoint.describe()["ProductionVariants"][0]["CurrentWeight"] == 3.0
+    assert endpoint.settled("Updating")["ProductionVariants"][0]["CurrentWeight"] == 3.0
     listed = sagemaker.list_endpoints(StatusEquals="InService", NameContains=endpoint.name)["Endpoints"]
     assert [e["EndpointName"] for e in listed] == [endpoint.name]
 

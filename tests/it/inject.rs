@@ -91,3 +91,17 @@ fn faults_that_cannot_happen_are_refused() {
         "without a local cloud"
     );
 }
+
+#[test]
+fn faults_of_endpoints_are_listed() {
+    let sandbox = with_faults(&[
+        &["silent-rollback", "flights"],
+        &["container-crash"],
+        &["slow-start", "flights"],
+        &["http-500", "flights", "--count", "3"],
+    ]);
+    let listed = inject(&sandbox, &["list"]).success().stdout;
+    let wanted = "silent rollback of flights, once\ncontainer crash of any endpoint, once\n\
+                  slow start of flights, once\nHTTP 500 from flights, 3 times\n";
+    assert_eq!(listed, wanted);
+}

@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::credentials::Credentials;
 use super::health::Health;
 use super::host::Host;
+use super::injection::{self, Injected};
 use super::limits;
 use super::store::{Blobs, Store};
 use crate::log;
@@ -163,6 +164,11 @@ impl Cloud {
         &self.0.directory
     }
 
+    /// The faults that a person has injected.
+    pub(crate) fn injected(&self) -> Injected<'_> {
+        Injected::new(self.directory(), self.state())
+    }
+
     /// The URL of this server: `http://127.0.0.1:PORT`.
     pub(crate) fn endpoint(&self) -> &str {
         &self.0.endpoint
@@ -206,7 +212,7 @@ impl Cloud {
         operation: &str,
         input: Value,
     ) -> ApiResult<Value> {
-        super::injection::request(self.directory(), service, operation)?;
+        injection::request(self.injected(), service, operation)?;
         super::system_tags::check(service, &input)?;
         self.run(service, operation, input).await
     }

@@ -1,10 +1,11 @@
 //! Faults that a person injects to see how clients and stacks handle them (`mlops local inject`).
 //!
 //! Each remaining occurrence of a fault is a file in the state directory, so the program adds and lists them
-//! whether or not a server runs, and a server that takes one removes its file.
+//! whether or not a server runs, and a server that takes one removes its file. A server keeps the list in
+//! memory until the directory changes (`pending`).
 
-use std::io::{ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use mlops_core::error::Failure;
@@ -14,13 +15,13 @@ use super::api::{ApiError, ApiResult};
 use super::cloud::service::{Protocol, Service};
 use super::services::SERVICES;
 
-/// The directory of the files.
-const DIRECTORY: &str = "faults";
+mod files;
+mod pending;
 
-/// Maximum size of a file, in bytes.
-const LONGEST: u64 = 4096;
+use files::{DIRECTORY, files, read};
+pub(crate) use pending::Injected;
 
-/// The most occurrences of one fault: each is a file, and a server reads their names for each request.
+/// The most occurrences of one fault: each is a file.
 const MOST: usize = 1000;
 
 /// A fault.
@@ -47,6 +48,40 @@ pub enum Fault {
         /// The step.
         step: Step,
     },
+    /// The next update of an endpoint ends with the old configuration and without a reason.
+    SilentRollback {
+        /// The endpoint; every endpoint if absent.
+        endpoint: Option<String>,
+    },
+    /// The next container of an endpoint exits when it starts.
+    ContainerCrash {
+        /// The endpoint; every endpoint if absent.
+        endpoint: Option<String>,
+    },
+    /// The next container of an endpoint responds to `/ping` only after its time limit.
+    SlowStart {
+        /// The endpoint; every endpoint if absent.
+        endpoint: Option<String>,
+    },
+    /// The container of an endpoint responds to the next invocation with status 500.
+    #[serde(rename = "http-500")]
+    Http500 {
+        /// The endpoint; every endpoint if absent.
+        endpoint: Option<String>,
+    },
+}
+
+/// The kind of a fault of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndpointFault {
+    /// [`Fault::SilentRollback`]
+    SilentRollback,
+    /// [`Fault::ContainerCrash`]
+    ContainerCrash,
+    /// [`Fault::SlowStart`]
+    SlowStart,
+    /// [`Fault::Http500`]
+    Http500,
 }
 
 /// A step on a resource of a stack.
@@ -98,6 +133,11 @@ impl Fault {
                 let message = format!("the local cloud does not have the resource type `{kind}`");
                 Err(Failure::usage(message))
             }
+            // The endpoint may be created later.
+            Self::SilentRollback { .. }
+            | Self::ContainerCrash { .. }
+            | Self::SlowStart { .. }
+            | Self::Http500 { .. } => Ok(()),
         }
     }
 
@@ -107,8 +147,19 @@ impl Fault {
                 let wanted = operation.as_deref().map(|wanted| wanted.split_once(':'));
                 wanted.is_none_or(|wanted| wanted == Some((service, name)))
             }
-            Self::ResourceFailure { .. } => false,
+            _ => false,
         }
+    }
+
+    fn is_of_endpoint(&self, fault: EndpointFault, name: &str) -> bool {
+        let (kind, endpoint) = match self {
+            Self::SilentRollback { endpoint } => (EndpointFault::SilentRollback, endpoint),
+            Self::ContainerCrash { endpoint } => (EndpointFault::ContainerCrash, endpoint),
+            Self::SlowStart { endpoint } => (EndpointFault::SlowStart, endpoint),
+            Self::Http500 { endpoint } => (EndpointFault::Http500, endpoint),
+            _ => return false,
+        };
+        kind == fault && endpoint.as_deref().is_none_or(|wanted| wanted == name)
     }
 
     /// The error of a request, in the words and with the status of the service's protocol.
@@ -162,32 +213,6 @@ pub(crate) fn inject(state: &Path, fault: Fault, count: usize) -> Result<Injecte
     })
 }
 
-/// The files in the order in which their faults were injected, with the ids of the faults.
-fn files(state: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
-    let entries = match std::fs::read_dir(state.join(DIRECTORY)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        if let Some((id, _)) = name.to_str().and_then(|name| name.split_once('-')) {
-            found.push((id.to_owned(), entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// The fault of a file; `None` for a file that another process has removed, or that is no fault.
-fn read(path: &Path) -> Option<Fault> {
-    let file = std::fs::File::open(path).ok()?;
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
 /// The faults that have not happened as often as they should.
 pub(super) fn injected(state: &Path) -> Result<Vec<InjectedFault>> {
     let mut found: Vec<InjectedFault> = Vec::new();
@@ -215,31 +240,26 @@ pub(super) fn clear(state: &Path) -> Result<Vec<InjectedFault>> {
     }
 }
 
-/// Takes one occurrence of the first fault that matches.
-fn take(state: &Path, matches: impl Fn(&Fault) -> bool) -> ApiResult<Option<Fault>> {
-    for (_, path) in files(state)? {
-        let Some(fault) = read(&path).filter(&matches) else {
-            continue;
-        };
-        match std::fs::remove_file(&path) {
-            Ok(()) => return Ok(Some(fault)),
-            // Another request has taken it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
+/// True if a fault was injected for an endpoint; it has happened then.
+pub(crate) fn endpoint(faults: Injected<'_>, fault: EndpointFault, name: &str) -> ApiResult<bool> {
+    let taken = pending::take(faults, |injected| injected.is_of_endpoint(fault, name))?;
+    Ok(taken.is_some())
 }
 
 /// Fails a client's request if a fault was injected for its operation.
-pub(crate) fn request(state: &Path, service: &Service, operation: &str) -> ApiResult<()> {
-    let fault = take(state, |fault| fault.is_of(service.name, operation))?;
+pub(crate) fn request(faults: Injected<'_>, service: &Service, operation: &str) -> ApiResult<()> {
+    let fault = pending::take(faults, |fault| fault.is_of(service.name, operation))?;
     fault.map_or(Ok(()), |fault| Err(fault.error(service)))
 }
 
 /// Fails a step on a resource of a stack if a fault was injected for it.
-pub(crate) fn resource(state: &Path, kind: &str, logical: &str, step: Step) -> ApiResult<()> {
-    let fault = take(state, |fault| match fault {
+pub(crate) fn resource(
+    faults: Injected<'_>,
+    kind: &str,
+    logical: &str,
+    step: Step,
+) -> ApiResult<()> {
+    let fault = pending::take(faults, |fault| match fault {
         Fault::ResourceFailure {
             kind: wanted,
             logical_id,
@@ -273,11 +293,11 @@ mod tests {
         let cloud = test.cloud();
         let state = cloud.directory();
         let kms = cloud.services().named("kms").unwrap();
-        assert!(request(state, kms, "ListKeys").is_ok());
+        assert!(request(cloud.injected(), kms, "ListKeys").is_ok());
         inject(state, throttle(Some("kms:ListKeys")), 2).unwrap();
-        assert!(request(state, kms, "CreateKey").is_ok());
+        assert!(request(cloud.injected(), kms, "CreateKey").is_ok());
         for left in [1, 0] {
-            let error = request(state, kms, "ListKeys").unwrap_err();
+            let error = request(cloud.injected(), kms, "ListKeys").unwrap_err();
             assert_eq!(error.code, "ThrottlingException");
             let remaining: usize = injected(state)
                 .unwrap()
@@ -286,7 +306,29 @@ mod tests {
                 .sum();
             assert_eq!(remaining, left);
         }
-        assert!(request(state, kms, "ListKeys").is_ok());
+        assert!(request(cloud.injected(), kms, "ListKeys").is_ok());
+    }
+
+    #[test]
+    fn a_fault_of_an_endpoint_is_taken_by_its_endpoint() {
+        let test = TestCloud::new();
+        let cloud = test.cloud();
+        let named = |name: &str| Fault::Http500 {
+            endpoint: Some(name.to_owned()),
+        };
+        inject(cloud.directory(), named("a"), 2).unwrap();
+        inject(cloud.directory(), Fault::SlowStart { endpoint: None }, 1).unwrap();
+        let taken = |fault, name| endpoint(cloud.injected(), fault, name).unwrap();
+        assert!(!taken(EndpointFault::Http500, "b"));
+        assert!(!taken(EndpointFault::ContainerCrash, "a"));
+        assert!(taken(EndpointFault::SlowStart, "b"));
+        let times = (0..5).filter(|_| taken(EndpointFault::Http500, "a"));
+        assert_eq!(times.count(), 2);
+        let json = serde_json::to_value(named("a")).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"fault": "http-500", "endpoint": "a"})
+        );
     }
 
     #[test]
@@ -330,14 +372,14 @@ mod tests {
             step: Step::Create,
         };
         inject(state, failure.clone(), 3).unwrap();
-        assert!(resource(state, "AWS::KMS::Key", "Other", Step::Create).is_ok());
-        assert!(resource(state, "AWS::KMS::Key", "Key", Step::Delete).is_ok());
-        assert!(resource(state, "AWS::KMS::Key", "Key", Step::Create).is_err());
+        assert!(resource(cloud.injected(), "AWS::KMS::Key", "Other", Step::Create).is_ok());
+        assert!(resource(cloud.injected(), "AWS::KMS::Key", "Key", Step::Delete).is_ok());
+        assert!(resource(cloud.injected(), "AWS::KMS::Key", "Key", Step::Create).is_err());
         let listed = injected(state).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((&listed[0].fault, listed[0].remaining), (&failure, 2));
         assert_eq!(clear(state).unwrap(), listed);
-        assert!(resource(state, "AWS::KMS::Key", "Key", Step::Create).is_ok());
+        assert!(resource(cloud.injected(), "AWS::KMS::Key", "Key", Step::Create).is_ok());
     }
 
     #[test]

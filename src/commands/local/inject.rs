@@ -38,6 +38,25 @@ pub enum InjectCommand {
     ///
     /// Example: mlops local inject resource-failure --type AWS::S3::Bucket
     ResourceFailure(InjectResourceArgs),
+    /// Roll back the next updates of endpoints without a reason
+    ///
+    /// The endpoint ends in service with its old configuration, and CloudFormation reports success.
+    ///
+    /// Example: mlops local inject silent-rollback flights
+    SilentRollback(InjectEndpointArgs),
+    /// Let the next containers of endpoints exit when they start
+    ///
+    /// Example: mlops local inject container-crash flights
+    ContainerCrash(InjectEndpointArgs),
+    /// Let the next containers of endpoints pass their health check too late
+    ///
+    /// Example: mlops local inject slow-start flights
+    SlowStart(InjectEndpointArgs),
+    /// Let containers of endpoints respond to the next requests with status 500
+    ///
+    /// Example: mlops local inject http-500 flights --count 20
+    #[command(name = "http-500")]
+    Http500(InjectEndpointArgs),
     /// List the faults that will still happen
     List(StateArgs),
     /// Remove all injected faults
@@ -74,6 +93,18 @@ pub struct InjectResourceArgs {
     #[arg(long, value_enum, default_value_t = Step::Create)]
     step: Step,
     /// How many steps fail
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Which endpoint has the fault.
+#[derive(Debug, clap::Args)]
+pub struct InjectEndpointArgs {
+    /// The endpoint [default: any]
+    endpoint: Option<String>,
+    /// How many times it happens
     #[arg(long, default_value_t = 1)]
     count: usize,
     #[command(flatten)]
@@ -146,6 +177,22 @@ pub(super) fn run(ctx: &Context, command: &InjectCommand) -> Result<Injected> {
             };
             inject(ctx, &args.state, fault, args.count)?
         }
+        InjectCommand::SilentRollback(args) => {
+            let endpoint = args.endpoint.clone();
+            endpoint_fault(ctx, args, Fault::SilentRollback { endpoint })?
+        }
+        InjectCommand::ContainerCrash(args) => {
+            let endpoint = args.endpoint.clone();
+            endpoint_fault(ctx, args, Fault::ContainerCrash { endpoint })?
+        }
+        InjectCommand::SlowStart(args) => {
+            let endpoint = args.endpoint.clone();
+            endpoint_fault(ctx, args, Fault::SlowStart { endpoint })?
+        }
+        InjectCommand::Http500(args) => {
+            let endpoint = args.endpoint.clone();
+            endpoint_fault(ctx, args, Fault::Http500 { endpoint })?
+        }
         InjectCommand::List(state) => Injected::Faults {
             faults: local::injected_faults(&LOCAL_HOST, &existing(ctx, state)?)?,
         },
@@ -159,6 +206,10 @@ fn inject(ctx: &Context, state: &StateArgs, fault: Fault, count: usize) -> Resul
     let directory = existing(ctx, state)?;
     let injected = local::inject_fault(&LOCAL_HOST, &directory, fault, count)?;
     Ok(Injected::Fault(injected))
+}
+
+fn endpoint_fault(ctx: &Context, args: &InjectEndpointArgs, fault: Fault) -> Result<Injected> {
+    inject(ctx, &args.state, fault, args.count)
 }
 
 /// The state directory, which must exist.

@@ -24,9 +24,12 @@ pub(super) struct Policy {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
-    StepScaling,
-    TargetTrackingScaling,
-    PredictiveScaling,
+    #[serde(rename = "StepScaling")]
+    Step,
+    #[serde(rename = "TargetTrackingScaling")]
+    TargetTracking,
+    #[serde(rename = "PredictiveScaling")]
+    Predictive,
 }
 
 fn policies(cloud: &Cloud) -> Collection<'_, Policy> {
@@ -60,7 +63,7 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
     let kind = input
         .policy_type
         .or(known.as_ref().map(|policy| policy.kind));
-    let kind = kind.unwrap_or(Kind::StepScaling);
+    let kind = kind.unwrap_or(Kind::Step);
     if known.as_ref().is_some_and(|policy| policy.kind != kind) {
         return Err(ApiError::validation(
             "The PolicyType of an existing scaling policy cannot be changed",
@@ -68,17 +71,17 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
     }
     let given = [
         (
-            Kind::StepScaling,
+            Kind::Step,
             "StepScalingPolicyConfiguration",
             input.step_scaling_policy_configuration,
         ),
         (
-            Kind::TargetTrackingScaling,
+            Kind::TargetTracking,
             "TargetTrackingScalingPolicyConfiguration",
             input.target_tracking_scaling_policy_configuration,
         ),
         (
-            Kind::PredictiveScaling,
+            Kind::Predictive,
             "PredictiveScalingPolicyConfiguration",
             input.predictive_scaling_policy_configuration,
         ),

@@ -215,8 +215,7 @@ impl Engine {
 
     /// Fails if a person has injected a failure of this step.
     fn injected(&self, kind: &Type, resource: &Resource, step: Step) -> ApiResult<()> {
-        let state = self.cloud.directory();
-        injection::resource(state, kind.name, &resource.logical, step)
+        injection::resource(self.cloud.injected(), kind.name, &resource.logical, step)
     }
 
     /// Updates a resource in place to these properties.

@@ -180,7 +180,7 @@ fn operation(method: &Method, target: &Target<'_>) -> &'static str {
 
 /// Fails unless the current caller may run an operation on a repository.
 fn permit(cloud: &Cloud, repository: &str, operation: &str) -> Registered<()> {
-    injection::request(cloud.directory(), &super::SERVICE, operation)?;
+    injection::request(cloud.injected(), &super::SERVICE, operation)?;
     let input = json!({ "repositoryName": repository });
     let allowed = authorization::operation(cloud, &super::SERVICE, operation, &input);
     allowed.map_err(Into::into)

@@ -36,7 +36,7 @@ macro_rules! service {
                 &self,
                 request: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
-                injection::request(self.cloud.directory(), &super::SERVICE, $name)?;
+                injection::request(self.cloud.injected(), &super::SERVICE, $name)?;
                 permissions::check(&self.cloud, $name, &request)?;
                 crate::recorded::record(&self.cloud, "s3", $name);
                 $handler(&self.cloud, request).await

@@ -1,27 +1,36 @@
 //! Hosting: models, endpoint configurations, and endpoints that are real server processes.
 //!
 //! ```text
-//! operations (models, configs, endpoints) ── records
-//!      │ deploy / update / delete                   invoke (runtime_api.rs)
-//!      ▼                                              │
-//!    fleet ── one per endpoint in service ── server (one process per instance, kept alive)
-//!      └── capture (requests and responses to S3)
+//! operations (models, configs, endpoints, weights) ── record: Describe response and fleet specification
+//!      │ deploy / update / rescale / delete                 invoke (runtime_api.rs)
+//!      ▼                                                      │ reads
+//!  deployment (policy → plan → steps) ── fleets ── split ── traffic (in memory) ── server (one process per
+//!      └── alarms, on the cloud's clock        │                │                  instance, kept alive)
+//!                                              └── capture      └── metrics
 //! ```
 
 use crate::cloud::service::operations;
 
 mod artifact;
+mod capacity;
 mod capture;
 mod configs;
+mod deployment;
 mod endpoints;
 mod fleet;
 mod invoke;
+mod metrics;
 mod models;
+mod record;
+mod recovery;
 mod server;
+mod spec;
+mod traffic;
+mod weights;
 
-pub(super) use endpoints::recover;
-pub(super) use fleet::shut_down;
 pub(super) use invoke::{Answer, Invocation, InvokeError, MAX_BODY, invoke};
+pub(super) use recovery::recover;
+pub(super) use traffic::shut_down;
 
 operations! {
     "CreateModel" => models::create,
@@ -36,6 +45,6 @@ operations! {
     "DescribeEndpoint" => endpoints::describe,
     "ListEndpoints" => endpoints::list,
     "UpdateEndpoint" => endpoints::update,
-    "UpdateEndpointWeightsAndCapacities" => endpoints::update_weights,
+    "UpdateEndpointWeightsAndCapacities" => weights::update,
     "DeleteEndpoint" => endpoints::delete,
 }

@@ -1,6 +1,9 @@
 //! SageMaker Runtime: invoking endpoints, over REST-JSON.
 
+use std::time::Instant;
+
 use axum::body::Body;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +19,7 @@ pub(crate) const OPERATIONS: &[&str] = &["InvokeEndpoint"];
 /// The protocol.
 pub(crate) const REST: Rest = Rest {
     limit,
-    handle: |cloud, parts, body| Box::pin(async move { handle(cloud, parts, &body).await }),
+    handle: |cloud, parts, body| Box::pin(handle(cloud, parts, body)),
     refuse,
 };
 
@@ -47,14 +50,14 @@ fn limit(parts: &Parts) -> ApiResult<BodyLimit> {
 }
 
 /// Invokes an endpoint.
-async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
+async fn handle(cloud: &Cloud, parts: &Parts, body: Bytes) -> Response<Body> {
+    let received = Instant::now();
     crate::recorded::record(cloud, "sagemaker-runtime", OPERATIONS[0]);
     let endpoint = endpoint(parts).unwrap_or_default();
     let input = json!({ "EndpointName": endpoint });
     if let Err(error) = permit(cloud, &input) {
         return refuse(&error);
     }
-    let body = body.to_vec();
     let header = |name: &str| text(&parts.headers, name).map(str::to_owned);
     let invocation = Invocation {
         endpoint,
@@ -64,6 +67,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
         custom_attributes: header("x-amzn-sagemaker-custom-attributes"),
         target_variant: header("x-amzn-sagemaker-target-variant"),
         inference_id: header("x-amzn-sagemaker-inference-id"),
+        received,
     };
     match hosting::invoke(cloud, &invocation).await {
         Ok(answer) => succeed(answer),
@@ -90,7 +94,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
 
 /// Fails unless the current caller may invoke an endpoint.
 fn permit(cloud: &Cloud, input: &Value) -> ApiResult<()> {
-    injection::request(cloud.directory(), &super::RUNTIME, "InvokeEndpoint")?;
+    injection::request(cloud.injected(), &super::RUNTIME, "InvokeEndpoint")?;
     authorization::operation(cloud, &super::RUNTIME, "InvokeEndpoint", input)
 }
 

@@ -47,7 +47,10 @@ states! {
     }
 
     /// The status of an endpoint.
-    EndpointStatus { Creating, Updating, InService, Deleting, Failed }
+    EndpointStatus {
+        OutOfService, Creating, Updating, SystemUpdating, RollingBack, InService, Deleting, Failed,
+        UpdateRollbackFailed,
+    }
 
     /// The status of an endpoint's data capture.
     CaptureStatus { Started, Stopped }
@@ -121,12 +124,14 @@ impl SecondaryStatus {
 impl EndpointStatus {
     /// True while the endpoint changes.
     pub(super) fn is_changing(self) -> bool {
-        matches!(self, Self::Creating | Self::Updating | Self::Deleting)
-    }
-
-    /// True while the endpoint serves requests.
-    pub(super) fn serves(self) -> bool {
-        matches!(self, Self::InService | Self::Updating)
+        matches!(
+            self,
+            Self::Creating
+                | Self::Updating
+                | Self::SystemUpdating
+                | Self::RollingBack
+                | Self::Deleting
+        )
     }
 }
 

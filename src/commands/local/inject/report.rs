@@ -82,6 +82,10 @@ fn shown(injected: &InjectedFault) -> String {
         Some(operation) => operation.clone(),
         None => "any operation".to_owned(),
     };
+    let at = |endpoint: &Option<String>| match endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None => "any endpoint".to_owned(),
+    };
     let what = match &injected.fault {
         Fault::Throttle { operation } => format!("throttle {}", any(operation)),
         Fault::ExpiredToken { operation } => format!("expired token in {}", any(operation)),
@@ -98,6 +102,10 @@ fn shown(injected: &InjectedFault) -> String {
             let of = logical_id.as_ref().map(|id| format!(" {id}"));
             format!("fail to {step} {kind}{}", of.unwrap_or_default())
         }
+        Fault::SilentRollback { endpoint } => format!("silent rollback of {}", at(endpoint)),
+        Fault::ContainerCrash { endpoint } => format!("container crash of {}", at(endpoint)),
+        Fault::SlowStart { endpoint } => format!("slow start of {}", at(endpoint)),
+        Fault::Http500 { endpoint } => format!("HTTP 500 from {}", at(endpoint)),
     };
     match injected.remaining {
         1 => format!("{what}, once"),

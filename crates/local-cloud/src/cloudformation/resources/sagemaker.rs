@@ -162,15 +162,7 @@ pub(super) const TYPES: &[Type] = &[
             ("EndpointArn", Source::Physical),
             ("EndpointName", Source::Name),
         ])
-        .settings(&[set(
-            "UpdateEndpoint",
-            &[
-                name("EndpointName"),
-                from("EndpointConfigName", "EndpointConfigName").form(name_of_arn),
-                same("DeploymentConfig RetainDeploymentConfig"),
-            ],
-        )
-        .on_update()])
+        .settings(&[set("UpdateEndpoint", ENDPOINT_UPDATE).on_update()])
         .stable(ENDPOINT_STATE)
         .find(search(ENDPOINT, "", "/EndpointArn"))
         .live(&[
@@ -352,6 +344,13 @@ const MODEL_PACKAGE_GROUP: Call = call(
 
 const ENDPOINT: Call = call("DescribeEndpoint", &[name("EndpointName")]);
 
+const ENDPOINT_UPDATE: &[Argument] = &[
+    name("EndpointName"),
+    from("EndpointConfigName", "EndpointConfigName").form(name_of_arn),
+    same("DeploymentConfig ExcludeRetainedVariantProperties"),
+    same("RetainAllVariantProperties RetainDeploymentConfig"),
+];
+
 const ENDPOINT_STATE: State = State {
     call: ENDPOINT,
     states: &[("/EndpointStatus", "/FailureReason")],
@@ -435,8 +434,10 @@ fn definition(value: &Value, properties: &Map<String, Value>) -> ApiResult<Value
     }
 }
 
-/// After a failed update, an endpoint that has rolled back is in service with its previous
-/// configuration, so the configuration is compared, too.
+/// After a failed update, an endpoint that has rolled back is in service with its previous configuration and a
+/// `FailureReason`: the resource fails, and so the stack rolls back (unverified against AWS
+/// [cloudformation-endpoint-rollback]). Without a reason the rollback goes unnoticed, as other tools have
+/// found (hashicorp/terraform-provider-aws#46663).
 struct Endpoint;
 
 impl Endpoint {
@@ -452,18 +453,16 @@ impl Endpoint {
     async fn check(target: &Target<'_>) -> ApiResult<()> {
         let (wanted, shown) = Self::configuration(target).await?;
         let live = &shown["EndpointConfigName"];
-        if *live == wanted {
-            return Ok(());
+        match shown["FailureReason"].as_str() {
+            Some(reason) if *live != wanted => Err(ApiError::new(
+                "NotStabilized",
+                format!(
+                    "the endpoint went back to the configuration {}: {reason}",
+                    live.as_str().unwrap_or_default(),
+                ),
+            )),
+            _ => Ok(()),
         }
-        let reason = shown["FailureReason"].as_str();
-        Err(ApiError::new(
-            "NotStabilized",
-            format!(
-                "the endpoint went back to the configuration {}: {}",
-                live.as_str().unwrap_or_default(),
-                reason.unwrap_or("no reason was given")
-            ),
-        ))
     }
 }
 
@@ -475,11 +474,12 @@ impl Hooks for Endpoint {
     }
 
     async fn update(&self, target: &Target<'_>) -> ApiResult<Map<String, Value>> {
-        let properties = ["DeploymentConfig", "EndpointConfigName"];
-        if !target.changes(properties.into_iter()) {
+        let properties = ENDPOINT_UPDATE.iter().flat_map(Argument::properties);
+        if !target.changes(properties) {
             return target.update().await;
         }
-        // If SageMaker has rolled back on its own, the roll-back of the stack has nothing to change.
+        // If SageMaker has rolled back on its own, the roll-back of the stack has nothing to change. Settings
+        // of deployments apply to the next one.
         let (wanted, shown) = Self::configuration(target).await?;
         if shown["EndpointConfigName"] == wanted && ENDPOINT_STATE.holds(&shown) {
             target.retag().await?;

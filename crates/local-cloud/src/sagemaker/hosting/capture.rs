@@ -1,30 +1,27 @@
 //! Data capture: requests and responses of an endpoint as JSON Lines in S3, in the format that
 //! Model Monitor reads (developer guide, "Capture data from real-time endpoint").
+//!
+//! ```text
+//! invocation ── line ── journal (a file, before the response) ── (after a second) object in S3
+//! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::super::states::CaptureStatus;
+use crate::Cloud;
 use crate::api::{ApiError, ApiResult, parse};
-use crate::cloud::caller::Caller;
 use crate::s3::objects;
 use crate::sts::ServiceSession;
-use crate::{Cloud, clock};
 
-/// An object is written when it has this many bytes…
-const FLUSH_BYTES: usize = 1 << 20;
-/// … or this long after its first record.
-const FLUSH_AFTER: Duration = Duration::from_secs(1);
+mod journal;
 
-/// Maximum size in bytes of a batch that cannot be written yet; protects memory.
-const KEPT_BYTES: usize = 16 << 20;
+use journal::Journal;
+pub(super) use journal::recover;
 
 /// A parsed `DataCaptureConfig`.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,18 +106,6 @@ impl Settings {
         })
     }
 
-    /// `DataCaptureConfig` of `DescribeEndpoint`.
-    pub(super) fn summary(config: &Value) -> Value {
-        let enabled = config["EnableCapture"] == true;
-        json!({
-            "EnableCapture": enabled,
-            "CaptureStatus": if enabled { CaptureStatus::Started } else { CaptureStatus::Stopped },
-            "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
-            "DestinationS3Uri": config["DestinationS3Uri"],
-            "KmsKeyId": config["KmsKeyId"].as_str().unwrap_or_default(),
-        })
-    }
-
     /// True if a request with this random number (0 to 99) is sampled.
     fn samples(&self, random: u64) -> bool {
         self.enabled && random < self.percent
@@ -185,6 +170,18 @@ impl Settings {
     }
 }
 
+/// `DataCaptureConfig` of `DescribeEndpoint`.
+pub(super) fn summary(config: &Value) -> Value {
+    let enabled = config["EnableCapture"] == true;
+    json!({
+        "EnableCapture": enabled,
+        "CaptureStatus": if enabled { CaptureStatus::Started } else { CaptureStatus::Stopped },
+        "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+        "DestinationS3Uri": config["DestinationS3Uri"],
+        "KmsKeyId": config["KmsKeyId"].as_str().unwrap_or_default(),
+    })
+}
+
 /// A request and its response.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
@@ -198,139 +195,46 @@ pub(super) struct Exchange<'a> {
     pub(super) time: Timestamp,
 }
 
-enum Message {
-    Line { variant: String, text: String },
-    Finish(oneshot::Sender<()>),
-}
-
-/// Collects the lines of one endpoint and writes them in batches.
+/// Captures the requests of one fleet.
 #[derive(Debug)]
 pub(super) struct Capture {
     settings: Settings,
-    lines: mpsc::UnboundedSender<Message>,
-    /// Serializes calls of `finish`.
-    finishing: Mutex<()>,
+    endpoint: String,
+    journal: Journal,
 }
 
 impl Capture {
-    /// Starts collecting for an endpoint, and writes on behalf of its role.
+    /// Starts capturing for an endpoint, and writes on behalf of its role.
     pub(super) fn start(
         cloud: &Cloud,
         session: &Arc<ServiceSession>,
         endpoint: &str,
         config: &Value,
     ) -> ApiResult<Self> {
-        let settings = Settings::read(&parse(config.clone())?)?;
-        let (lines, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(collect(
-            cloud.clone(),
-            session.clone(),
-            endpoint.to_owned(),
-            settings.clone(),
-            receiver,
-        ));
         Ok(Self {
-            settings,
-            lines,
-            finishing: Mutex::new(()),
+            settings: Settings::read(&parse(config.clone())?)?,
+            endpoint: endpoint.to_owned(),
+            journal: Journal::start(cloud, session),
         })
     }
 
-    /// Captures an exchange if it is sampled.
+    /// Captures an exchange if it is sampled. It survives a kill -9 when this returns.
     pub(super) fn record(&self, exchange: &Exchange<'_>) {
         let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 100 / 256;
         if self.settings.samples(random) {
-            let text = self.settings.line(exchange).to_string();
-            // The collector ends only after `finish`; later lines belong to no endpoint.
-            let _ = self.lines.send(Message::Line {
-                variant: exchange.variant.to_owned(),
-                text,
-            });
+            let line = self.settings.line(exchange).to_string();
+            let variant = exchange.variant;
+            let place = || {
+                let key = self.settings.key(&self.endpoint, variant, exchange.time);
+                (self.settings.bucket.clone(), key)
+            };
+            self.journal.append(variant, line, place);
         }
     }
 
-    /// Writes the remaining lines and ends.
+    /// Writes the remaining lines to S3.
     pub(super) async fn finish(&self) {
-        let _one = self.finishing.lock().await;
-        let (done, wait) = oneshot::channel();
-        if self.lines.send(Message::Finish(done)).is_ok() {
-            let _ = wait.await;
-        }
-    }
-}
-
-async fn collect(
-    cloud: Cloud,
-    session: Arc<ServiceSession>,
-    endpoint: String,
-    settings: Settings,
-    mut lines: mpsc::UnboundedReceiver<Message>,
-) {
-    let mut batches: BTreeMap<String, String> = BTreeMap::new();
-    let mut first = Instant::now();
-    let role = session.caller();
-    loop {
-        // The server must not become idle while records wait to be written.
-        let _busy = (!batches.is_empty()).then(|| cloud.busy());
-        let message = if batches.is_empty() {
-            lines.recv().await
-        } else {
-            tokio::select! {
-                message = lines.recv() => message,
-                () = clock::sleep(FLUSH_AFTER.saturating_sub(first.elapsed())) => {
-                    flush(&cloud, &role, &endpoint, &settings, &mut batches);
-                    first = Instant::now();
-                    continue;
-                }
-            }
-        };
-        match message {
-            Some(Message::Line { variant, text }) => {
-                if batches.is_empty() {
-                    first = Instant::now();
-                }
-                let batch = batches.entry(variant).or_default();
-                batch.push_str(&text);
-                batch.push('\n');
-                if batch.len() >= FLUSH_BYTES {
-                    flush(&cloud, &role, &endpoint, &settings, &mut batches);
-                }
-            }
-            Some(Message::Finish(done)) => {
-                flush(&cloud, &role, &endpoint, &settings, &mut batches);
-                let _ = done.send(());
-                return;
-            }
-            None => {
-                flush(&cloud, &role, &endpoint, &settings, &mut batches);
-                return;
-            }
-        }
-    }
-}
-
-/// Writes every batch. If the bucket was deleted, the batch is lost, as in AWS; on a full disk a
-/// batch is retried, unless it grows too large.
-fn flush(
-    cloud: &Cloud,
-    role: &Caller,
-    endpoint: &str,
-    settings: &Settings,
-    batches: &mut BTreeMap<String, String>,
-) {
-    for (variant, text) in std::mem::take(batches) {
-        let key = settings.key(endpoint, &variant, Timestamp::now());
-        let written = objects::put(
-            cloud,
-            role,
-            &settings.bucket,
-            &key,
-            text.as_bytes(),
-            "application/jsonlines",
-        );
-        if written.is_err_and(|error| error.is_unavailable()) && text.len() < KEPT_BYTES {
-            batches.insert(variant, text);
-        }
+        self.journal.finish().await;
     }
 }
 

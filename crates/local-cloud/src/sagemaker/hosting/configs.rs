@@ -23,7 +23,7 @@ pub(super) const CONFIGS: Records = Records {
 };
 
 /// Maximum number of processes per variant.
-const MAX_INSTANCES: i64 = 4;
+pub(super) const MAX_INSTANCES: i64 = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -156,6 +156,26 @@ fn check_variant(cloud: &Cloud, variant: &Stored<ProductionVariant>) -> ApiResul
         complete["InitialVariantWeight"] = json!(1.0);
     }
     Ok(complete)
+}
+
+/// The variants of a configuration with their numbers of instances.
+pub(super) fn counts(config: &Value) -> Vec<(String, u32)> {
+    let variants = config["ProductionVariants"].as_array();
+    let variants = variants.into_iter().flatten().map(|variant| {
+        let name = variant["VariantName"].as_str().unwrap_or_default();
+        let count = variant["InitialInstanceCount"].as_u64();
+        let count = count.and_then(|count| u32::try_from(count).ok());
+        (name.to_owned(), count.unwrap_or(1))
+    });
+    variants.collect()
+}
+
+/// The ARN of the execution role: that of the first variant's model.
+pub(super) fn execution_role(cloud: &Cloud, config: &Value) -> ApiResult<String> {
+    let model = config["ProductionVariants"][0]["ModelName"].as_str();
+    let model = MODELS.get(cloud, model.unwrap_or_default())?;
+    let role = model["ExecutionRoleArn"].as_str();
+    Ok(role.unwrap_or_default().to_owned())
 }
 
 pub(super) async fn describe(cloud: &Cloud, input: ResourceName) -> ApiResult<Value> {

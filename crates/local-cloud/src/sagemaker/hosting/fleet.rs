@@ -1,215 +1,235 @@
-//! The processes of an endpoint: started together, swapped together, ended together.
+//! The processes of an endpoint that have one configuration. An update has two fleets for a while.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-use super::capture::{self, Capture};
-use super::configs::CONFIGS;
-use super::models::{self, Container, MODELS};
-use super::server::{Instance, Server};
+use super::capture::Capture;
+use super::server::{self, Server};
+use super::spec::FleetSpec;
 use crate::api::ApiResult;
-use crate::{Cloud, clock, ecr, sts};
+use crate::sts::{self, ServiceSession};
+use crate::{Cloud, clock};
 
-/// Time within which `/ping` must respond, unless the variant sets another (developer guide).
-const HEALTH_TIMEOUT: u64 = 240;
+/// Maximum time until every instance is healthy. Each instance ends its own wait; this limit only prevents
+/// hanging.
+const LONGEST_START: Duration = Duration::from_hours(2);
 
-/// Everything needed to start a fleet. It is stored with the endpoint, so that deleting a model or
-/// configuration does not affect it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) config: String,
-    variants: Vec<VariantPlan>,
-    capture: Option<Value>,
-}
+/// Time between two checks for requests in progress.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct VariantPlan {
-    name: String,
-    container: Container,
-    /// The ARN of the model's role.
-    #[serde(default)]
-    role: String,
-    resolved_image: String,
-    count: u32,
-    weight: f64,
-    health_timeout: u64,
-}
+/// Maximum time to wait for requests in progress: each ends by itself earlier.
+const LONGEST_DRAIN: Duration = Duration::from_secs(70);
 
-impl Plan {
-    /// The plan of an endpoint configuration, with models and packages looked up.
-    pub(super) async fn of(cloud: &Cloud, config: &str) -> ApiResult<Self> {
-        let config = CONFIGS.get(cloud, config)?;
-        let mut variants = Vec::new();
-        for variant in config["ProductionVariants"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let text = |member: &str| variant[member].as_str().unwrap_or_default();
-            let model = MODELS.get(cloud, text("ModelName"))?;
-            let container = models::container(cloud, &model).await?;
-            let image = ecr::images::resolve(cloud, &container.image)?;
-            let registry = container.image.split('/').next().unwrap_or_default();
-            variants.push(VariantPlan {
-                name: text("VariantName").to_owned(),
-                resolved_image: format!("{registry}/{}@{}", image.repository, image.digest),
-                container,
-                role: model["ExecutionRoleArn"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned(),
-                count: variant["InitialInstanceCount"]
-                    .as_u64()
-                    .and_then(|count| u32::try_from(count).ok())
-                    .unwrap_or(1),
-                weight: variant["InitialVariantWeight"].as_f64().unwrap_or(1.0),
-                health_timeout: variant["ContainerStartupHealthCheckTimeoutInSeconds"]
-                    .as_u64()
-                    .unwrap_or(HEALTH_TIMEOUT),
-            });
-        }
-        Ok(Self {
-            config: config["EndpointConfigName"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            variants,
-            capture: config.get("DataCaptureConfig").cloned(),
-        })
-    }
-
-    /// `ProductionVariants` of `DescribeEndpoint`.
-    pub(super) fn summaries(&self) -> Value {
-        let now = clock::epoch();
-        self.variants
-            .iter()
-            .map(|variant| {
-                json!({
-                    "VariantName": variant.name,
-                    "DeployedImages": [{
-                        "SpecifiedImage": variant.container.image,
-                        "ResolvedImage": variant.resolved_image,
-                        "ResolutionTime": now,
-                    }],
-                    "CurrentWeight": variant.weight,
-                    "DesiredWeight": variant.weight,
-                    "CurrentInstanceCount": variant.count,
-                    "DesiredInstanceCount": variant.count,
-                })
-            })
-            .collect()
-    }
-
-    /// `DataCaptureConfig` of `DescribeEndpoint`.
-    pub(super) fn capture_summary(&self) -> Option<Value> {
-        self.capture.as_ref().map(capture::Settings::summary)
-    }
-}
-
-/// The running processes of an endpoint.
+/// A fleet.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    variants: Vec<(String, Vec<Server>)>,
-    pub(super) capture: Option<Capture>,
-    turn: AtomicUsize,
+    cloud: Cloud,
+    endpoint: String,
+    /// The sessions of the models' roles, by variant.
+    sessions: Vec<Arc<ServiceSession>>,
+    capture: Option<Arc<Capture>>,
+    parts: Mutex<Parts>,
+}
+
+/// What changes while a fleet runs.
+#[derive(Debug)]
+struct Parts {
+    spec: FleetSpec,
+    /// The instances, by variant.
+    servers: Vec<Vec<Arc<Server>>>,
 }
 
 impl Fleet {
-    /// Starts every instance without waiting for it.
-    pub(super) fn start(cloud: &Cloud, endpoint: &str, plan: &Plan) -> ApiResult<Self> {
-        let sessions = plan.variants.iter().map(|variant| {
-            let session =
-                sts::for_service(cloud, &variant.role, "SageMaker", "sagemaker.amazonaws.com");
-            session.map(Arc::new)
-        });
+    /// A fleet without instances.
+    pub(super) fn new(cloud: &Cloud, endpoint: &str, spec: FleetSpec) -> ApiResult<Self> {
+        let session = |role: &str| {
+            sts::for_service(cloud, role, "SageMaker", "sagemaker.amazonaws.com").map(Arc::new)
+        };
+        let sessions = spec.variants.iter().map(|variant| session(&variant.role));
         let sessions = sessions.collect::<ApiResult<Vec<_>>>()?;
-        let capture = plan.capture.as_ref();
+        let capture = spec.capture.as_ref();
         let capture = capture.filter(|config| config["EnableCapture"] == true);
         let capture = match (capture, sessions.first()) {
             (Some(config), Some(session)) => {
-                Some(Capture::start(cloud, session, endpoint, config)?)
+                let capture = Capture::start(cloud, session, endpoint, config)?;
+                Some(Arc::new(capture))
             }
             _ => None,
         };
-        let variants = plan.variants.iter().zip(sessions);
         Ok(Self {
+            cloud: cloud.clone(),
+            endpoint: endpoint.to_owned(),
             capture,
-            variants: variants
-                .map(|(variant, session)| {
-                    let instance = Instance {
-                        endpoint: endpoint.to_owned(),
-                        variant: variant.name.clone(),
-                        container: variant.container.clone(),
-                        session,
-                        health_timeout: Duration::from_secs(variant.health_timeout),
-                    };
-                    let servers = (0..variant.count)
-                        .map(|_| Server::start(cloud, instance.clone()))
-                        .collect();
-                    (variant.name.clone(), servers)
-                })
-                .collect(),
-            turn: AtomicUsize::new(0),
+            parts: Mutex::new(Parts {
+                servers: sessions.iter().map(|_| Vec::new()).collect(),
+                spec,
+            }),
+            sessions,
         })
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the fleet consists of when it is complete.
+    pub(super) fn spec(&self) -> FleetSpec {
+        self.parts().spec.clone()
+    }
+
+    /// Replaces weights and numbers of instances.
+    pub(super) fn set_spec(&self, spec: FleetSpec) {
+        self.parts().spec = spec;
+    }
+
+    /// The session of the first model's role: SageMaker watches alarms with it.
+    pub(super) fn session(&self) -> Option<&Arc<ServiceSession>> {
+        self.sessions.first()
+    }
+
+    /// The capture of the fleet's requests.
+    pub(super) fn capture(&self) -> Option<&Arc<Capture>> {
+        self.capture.as_ref()
+    }
+
+    /// The instances, by variant.
+    pub(super) fn servers(&self) -> Vec<Vec<Arc<Server>>> {
+        self.parts().servers.clone()
+    }
+
+    /// Starts instances until each variant has this many, without waiting for them.
+    pub(super) fn launch(&self, counts: &[u32]) {
+        let Parts { spec, servers } = &mut *self.parts();
+        let variants = spec.variants.iter().zip(&self.sessions);
+        for ((servers, (variant, session)), count) in servers.iter_mut().zip(variants).zip(counts) {
+            while servers.len() < *count as usize {
+                let instance = server::Instance {
+                    endpoint: self.endpoint.clone(),
+                    variant: variant.name.clone(),
+                    container: variant.container.clone(),
+                    session: session.clone(),
+                    health_timeout: Duration::from_secs(variant.health_timeout),
+                };
+                servers.push(Arc::new(Server::start(&self.cloud, instance)));
+            }
+        }
     }
 
     /// Waits until every instance is healthy; the error is the reason of the first one that is not.
     pub(super) async fn healthy(&self) -> Result<(), String> {
-        for (_, servers) in &self.variants {
-            for server in servers {
-                // Each server ends its own wait; this limit only prevents hanging.
-                server.ready(Duration::from_hours(2)).await?;
-            }
+        for server in self.servers().iter().flatten() {
+            server.ready(LONGEST_START).await?;
         }
         Ok(())
     }
 
-    /// The next instance of a variant, round-robin.
-    pub(super) fn next(&self, variant: &str) -> Option<&Server> {
-        let (_, servers) = self.variants.iter().find(|(name, _)| name == variant)?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        servers.get(turn % servers.len().max(1))
+    /// Removes the instances beyond these numbers from the fleet. No new traffic must be routed to them.
+    pub(super) fn release(&self, counts: &[u32]) -> Vec<Arc<Server>> {
+        let mut released = Vec::new();
+        for (servers, count) in self.parts().servers.iter_mut().zip(counts) {
+            let keep = servers.len().min(*count as usize);
+            released.extend(servers.drain(keep..));
+        }
+        released
     }
 
-    /// Writes the captured data and ends the processes.
-    pub(super) async fn stop(&self) {
-        let servers = self.variants.iter().flat_map(|(_, servers)| servers);
-        futures::future::join_all(servers.map(Server::stop)).await;
+    /// Ends all instances after their requests in progress, and writes the captured data.
+    pub(super) async fn end(&self) {
+        let none = vec![0; self.sessions.len()];
+        end_all(self.release(&none)).await;
         if let Some(capture) = &self.capture {
             capture.finish().await;
         }
     }
 }
 
-/// The fleets in service, by endpoint.
-#[derive(Debug, Default)]
-struct Fleets(Mutex<HashMap<String, Arc<Fleet>>>);
+/// Ends instances that a fleet has released, each after its requests in progress.
+pub(super) async fn end_all(servers: Vec<Arc<Server>>) {
+    let ends = servers.into_iter().map(|server| async move {
+        let started = Instant::now();
+        // Each request in progress holds the routes that it was sent by, and thereby its instance.
+        while Arc::strong_count(&server) > 1 && started.elapsed() < LONGEST_DRAIN {
+            clock::sleep(DRAIN_POLL).await;
+        }
+        server.stop().await;
+    });
+    futures::future::join_all(ends).await;
+}
 
-fn fleets(cloud: &Cloud) -> MutexGuard<'_, HashMap<String, Arc<Fleet>>> {
+/// The fleets that run.
+#[derive(Debug, Default)]
+struct Fleets(Mutex<HashMap<String, OfEndpoint>>);
+
+/// The fleets of an endpoint.
+#[derive(Debug, Default)]
+struct OfEndpoint {
+    /// The one with the endpoint's configuration.
+    serving: Option<Arc<Fleet>>,
+    /// All of them. During an update and shortly after it, there are two.
+    running: Vec<Arc<Fleet>>,
+}
+
+fn fleets(cloud: &Cloud) -> MutexGuard<'_, HashMap<String, OfEndpoint>> {
     let fleets = &cloud.state::<Fleets>().0;
     fleets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The fleet that serves an endpoint.
-pub(super) fn serving(cloud: &Cloud, endpoint: &str) -> Option<Arc<Fleet>> {
-    fleets(cloud).get(endpoint).cloned()
+/// Adds a fleet to those of its endpoint.
+pub(super) fn add(cloud: &Cloud, fleet: &Arc<Fleet>) {
+    let mut fleets = fleets(cloud);
+    let of_endpoint = fleets.entry(fleet.endpoint.clone()).or_default();
+    of_endpoint.running.push(fleet.clone());
 }
 
-/// Moves an endpoint's traffic to a fleet; returns the previous fleet.
-pub(super) fn switch(cloud: &Cloud, endpoint: &str, fleet: Option<Fleet>) -> Option<Arc<Fleet>> {
-    match fleet {
-        Some(fleet) => fleets(cloud).insert(endpoint.to_owned(), Arc::new(fleet)),
-        None => fleets(cloud).remove(endpoint),
+/// Makes a fleet the one with the endpoint's configuration.
+pub(super) fn serve(cloud: &Cloud, fleet: &Arc<Fleet>) {
+    let mut fleets = fleets(cloud);
+    let of_endpoint = fleets.entry(fleet.endpoint.clone()).or_default();
+    of_endpoint.serving = Some(fleet.clone());
+}
+
+/// The fleet with the configuration of an endpoint.
+pub(super) fn serving(cloud: &Cloud, endpoint: &str) -> Option<Arc<Fleet>> {
+    fleets(cloud).get(endpoint)?.serving.clone()
+}
+
+/// Ends all fleets of an endpoint but the one with its configuration. No traffic must be routed to them.
+pub(super) async fn end_others(cloud: &Cloud, endpoint: &str) {
+    let others: Vec<Arc<Fleet>> = {
+        let fleets = fleets(cloud);
+        let Some(OfEndpoint { serving, running }) = fleets.get(endpoint) else {
+            return;
+        };
+        let is_other = |fleet: &&Arc<Fleet>| {
+            let serving = serving.as_ref();
+            serving.is_none_or(|serving| !Arc::ptr_eq(serving, fleet))
+        };
+        running.iter().filter(is_other).cloned().collect()
+    };
+    futures::future::join_all(others.iter().map(|fleet| fleet.end())).await;
+    if let Some(of_endpoint) = fleets(cloud).get_mut(endpoint) {
+        let has_ended = |fleet: &Arc<Fleet>| others.iter().any(|other| Arc::ptr_eq(other, fleet));
+        of_endpoint.running.retain(|fleet| !has_ended(fleet));
     }
 }
 
-/// Ends every process before the server ends.
-pub(in super::super) async fn shut_down(cloud: &Cloud) {
-    let all = std::mem::take(&mut *fleets(cloud));
-    futures::future::join_all(all.values().map(|fleet| fleet.stop())).await;
+/// Ends all fleets of an endpoint. No traffic must be routed to them.
+pub(super) async fn end_endpoint(cloud: &Cloud, endpoint: &str) {
+    let all = fleets(cloud).remove(endpoint).unwrap_or_default().running;
+    futures::future::join_all(all.iter().map(|fleet| fleet.end())).await;
+}
+
+/// Ends every process before the server ends, without waiting for requests in progress.
+pub(super) async fn end_everything(cloud: &Cloud) {
+    let endpoints = std::mem::take(&mut *fleets(cloud)).into_values();
+    let fleets: Vec<Arc<Fleet>> = endpoints.flat_map(|it| it.running).collect();
+    let ends = fleets.iter().map(|fleet| async move {
+        let servers = fleet.servers();
+        futures::future::join_all(servers.iter().flatten().map(|server| server.stop())).await;
+        if let Some(capture) = fleet.capture() {
+            capture.finish().await;
+        }
+    });
+    futures::future::join_all(ends).await;
 }

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::super::states::EndpointStatus;
 use super::capture::Exchange;
-use super::endpoints::{ENDPOINTS, status};
-use super::fleet;
+use super::metrics::{self, Sample};
 use super::server::{self, Server};
+use super::traffic::{self, Target};
 use crate::cloud::ACCOUNT;
+use crate::injection::{self, EndpointFault};
 use crate::{Cloud, clock};
 
 /// Time within which a container must respond (developer guide).
@@ -23,21 +23,23 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(in super::super) const MAX_BODY: usize = 6_291_456;
 
 /// A request of a client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct Invocation {
     pub(in super::super) endpoint: String,
-    pub(in super::super) body: Vec<u8>,
+    pub(in super::super) body: Bytes,
     pub(in super::super) content_type: Option<String>,
     pub(in super::super) accept: Option<String>,
     pub(in super::super) custom_attributes: Option<String>,
     pub(in super::super) target_variant: Option<String>,
     pub(in super::super) inference_id: Option<String>,
+    /// When the local cloud received it.
+    pub(in super::super) received: Instant,
 }
 
 /// The response of a model.
 #[derive(Debug)]
 pub(in super::super) struct Answer {
-    pub(in super::super) body: Vec<u8>,
+    pub(in super::super) body: Bytes,
     pub(in super::super) content_type: Option<String>,
     pub(in super::super) variant: String,
     pub(in super::super) custom_attributes: Option<String>,
@@ -57,6 +59,19 @@ pub(in super::super) enum InvokeError {
     },
 }
 
+impl InvokeError {
+    /// The status code of the container in the metrics.
+    fn status(&self) -> u16 {
+        match self {
+            Self::Model {
+                status: status @ 400..,
+                ..
+            } => *status,
+            _ => 500,
+        }
+    }
+}
+
 /// Sends a request to the variant that it names, or to one selected by weight.
 pub(in super::super) async fn invoke(
     cloud: &Cloud,
@@ -68,35 +83,36 @@ pub(in super::super) async fn invoke(
             invocation.endpoint
         ))
     };
-    let record = ENDPOINTS
-        .get(cloud, &invocation.endpoint)
-        .map_err(|_| missing())?;
-    if !status(&record).is_some_and(EndpointStatus::serves) {
-        return Err(missing());
-    }
-    let variants = &record["ProductionVariants"];
-    let variant = match &invocation.target_variant {
-        Some(wanted) => variants
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|variant| variant["VariantName"].as_str())
-            .find(|name| name == wanted)
-            .ok_or_else(|| {
-                InvokeError::Validation(format!(
-                    "Variant {wanted} not found for Request for Endpoint {} of account {ACCOUNT}.",
-                    invocation.endpoint
-                ))
-            })?,
-        None => choose(variants, uuid::Uuid::new_v4().as_u128()).ok_or_else(missing)?,
-    };
-    let fleet = fleet::serving(cloud, &invocation.endpoint).ok_or_else(missing)?;
-    let server = fleet.next(variant).ok_or_else(missing)?;
+    // Held until the response is complete: the instances do not end before that.
+    let routes = traffic::of(cloud, &invocation.endpoint).ok_or_else(missing)?;
+    let wanted = invocation.target_variant.as_deref();
+    let target = routes.choose(wanted).ok_or_else(|| match wanted {
+        Some(wanted) => InvokeError::Validation(format!(
+            "Variant {wanted} not found for Request for Endpoint {} of account {ACCOUNT}.",
+            invocation.endpoint
+        )),
+        None => missing(),
+    })?;
+    let sent = Instant::now();
     let time = Timestamp::now();
-    let answer = send(cloud, server, invocation, variant).await?;
-    if let Some(capture) = &fleet.capture {
+    let answer = match injection::endpoint(
+        cloud.injected(),
+        EndpointFault::Http500,
+        &invocation.endpoint,
+    ) {
+        Ok(false) => send(cloud, target, invocation).await,
+        Ok(true) => {
+            let text = "injected by `mlops local inject http-500`".to_owned();
+            let stream = target.next().map(|server| server.log_stream.as_str());
+            Err(model_error(cloud, invocation, stream, 500, text))
+        }
+        Err(error) => Err(failure(cloud, invocation, None, 0, error.message)),
+    };
+    let model = sent.elapsed();
+    let status = answer.as_ref().map_or_else(InvokeError::status, |_| 200);
+    if let (Ok(answer), Some(capture)) = (&answer, &target.capture) {
         capture.record(&Exchange {
-            variant,
+            variant: &target.series.variant,
             content_type: invocation.content_type.as_deref().unwrap_or_default(),
             input: &invocation.body,
             answer_type: answer.content_type.as_deref().unwrap_or_default(),
@@ -106,36 +122,14 @@ pub(in super::super) async fn invoke(
             time,
         });
     }
-    Ok(answer)
-}
-
-/// Selects a variant by weight; `random` is any 128-bit number.
-fn choose(variants: &Value, random: u128) -> Option<&str> {
-    let variants: Vec<(&str, f64)> = variants
-        .as_array()?
-        .iter()
-        .filter_map(|variant| {
-            Some((
-                variant["VariantName"].as_str()?,
-                variant["CurrentWeight"].as_f64()?,
-            ))
-        })
-        .collect();
-    let total: f64 = variants.iter().map(|(_, weight)| weight).sum();
-    #[expect(clippy::cast_precision_loss, reason = "a share of the traffic")]
-    let mut left = (random % (1 << 32)) as f64 / f64::from(u32::MAX) * total;
-    let mut last = None;
-    for (name, weight) in variants {
-        if weight <= 0.0 {
-            continue;
-        }
-        last = Some(name);
-        if left < weight {
-            break;
-        }
-        left -= weight;
-    }
-    last
+    let sample = Sample {
+        series: target.series.clone(),
+        status,
+        model,
+        overhead: invocation.received.elapsed().saturating_sub(model),
+    };
+    metrics::record(cloud, sample);
+    answer
 }
 
 /// The request to a process.
@@ -144,7 +138,9 @@ fn request(
     port: u16,
     invocation: &Invocation,
 ) -> reqwest::RequestBuilder {
-    let mut request = client.post(format!("http://127.0.0.1:{port}/invocations"));
+    let mut request = client
+        .post(format!("http://127.0.0.1:{port}/invocations"))
+        .timeout(TIMEOUT);
     for (name, value) in [
         ("Content-Type", &invocation.content_type),
         ("Accept", &invocation.accept),
@@ -163,48 +159,28 @@ fn request(
 
 async fn send(
     cloud: &Cloud,
-    server: &Server,
+    target: &Target,
     invocation: &Invocation,
-    variant: &str,
 ) -> Result<Answer, InvokeError> {
-    let failed = |message: String, status: u16, original: String| InvokeError::Model {
-        message,
-        status,
-        original,
-        log_stream: cloud.arn(
-            "logs",
-            format_args!(
-                "log-group:{}:log-stream:{}",
-                server::log_group(&invocation.endpoint),
-                server.log_stream
-            ),
-        ),
-    };
-    let client =
-        server::client(TIMEOUT).map_err(|error| failed(error.message, 0, String::new()))?;
-    let unreachable = |error: reqwest::Error| {
-        let message = if error.is_timeout() {
-            format!(
-                "Your invocation timed out while waiting for a response from container primary \
-                 (after {} s).",
-                TIMEOUT.as_secs()
-            )
-        } else {
-            format!("The connection to container primary failed: {error}")
-        };
-        failed(message.clone(), 0, message)
-    };
+    let client = server::client(cloud);
     let started = Instant::now();
-    let answer = loop {
+    let (answer, server) = loop {
+        let Some(server) = target.next() else {
+            let message = "The variant has no instances.".to_owned();
+            return Err(failure(cloud, invocation, None, 0, message));
+        };
+        let stream = Some(server.log_stream.as_str());
         let left = TIMEOUT.saturating_sub(started.elapsed());
         let ready = server.ready(left).await;
-        let port = ready.map_err(|reason| failed(reason.clone(), 0, reason))?;
-        match request(&client, port, invocation).send().await {
+        let port = ready.map_err(|reason| failure(cloud, invocation, stream, 0, reason))?;
+        match request(client, port, invocation).send().await {
             // The process has just died and its watcher has not noticed: nothing was sent.
             Err(error) if error.is_connect() && !left.is_zero() => clock::sleep(RETRY).await,
-            sent => break sent.map_err(&unreachable)?,
+            Err(error) => return Err(unreachable(cloud, invocation, server, &error)),
+            Ok(answer) => break (answer, server),
         }
     };
+    let stream = Some(server.log_stream.as_str());
     let status = answer.status().as_u16();
     let header = |name: &str| {
         let value = answer.headers().get(name)?;
@@ -212,53 +188,89 @@ async fn send(
     };
     let content_type = header("content-type");
     let custom_attributes = header("x-amzn-sagemaker-custom-attributes");
-    let body = answer.bytes().await.map_err(&unreachable)?.to_vec();
+    let body = answer.bytes().await;
+    let body = body.map_err(|error| unreachable(cloud, invocation, server, &error))?;
     if !(200..300).contains(&status) {
         let text = String::from_utf8_lossy(&body).into_owned();
-        let side = if status < 500 { "client" } else { "server" };
-        return Err(failed(
-            format!(
-                "Received {side} error ({status}) from primary with message \"{text}\". See the \
-                 logs in {} for more information.",
-                server::log_group(&invocation.endpoint)
-            ),
-            status,
-            text,
-        ));
+        return Err(model_error(cloud, invocation, stream, status, text));
     }
     if body.len() > MAX_BODY {
         let message = format!("The response of container primary is larger than {MAX_BODY} bytes.");
-        return Err(failed(message.clone(), status, message));
+        return Err(failure(cloud, invocation, stream, status, message));
     }
     Ok(Answer {
         body,
         content_type,
-        variant: variant.to_owned(),
+        variant: target.series.variant.clone(),
         custom_attributes,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+/// The error for a response of the container that is no success.
+fn model_error(
+    cloud: &Cloud,
+    invocation: &Invocation,
+    stream: Option<&str>,
+    status: u16,
+    text: String,
+) -> InvokeError {
+    let side = if status < 500 { "client" } else { "server" };
+    let message = format!(
+        "Received {side} error ({status}) from primary with message \"{text}\". See the logs in {} for \
+         more information.",
+        server::log_group(&invocation.endpoint)
+    );
+    InvokeError::Model {
+        message,
+        status,
+        original: text,
+        log_stream: log_stream(cloud, invocation, stream),
+    }
+}
 
-    #[test]
-    fn traffic_is_distributed_by_weight() {
-        let variants = json!([
-            {"VariantName": "a", "CurrentWeight": 1.0},
-            {"VariantName": "off", "CurrentWeight": 0.0},
-            {"VariantName": "b", "CurrentWeight": 3.0},
-        ]);
-        let share = |wanted: &str| {
-            (0..1000_u128)
-                .filter(|i| choose(&variants, i * ((1 << 32) / 1000)) == Some(wanted))
-                .count()
-        };
-        assert!((240..=260).contains(&share("a")), "{}", share("a"));
-        assert_eq!(share("off"), 0);
-        assert_eq!(share("a") + share("b"), 1000);
-        assert_eq!(choose(&json!([]), 1), None);
-        assert_eq!(choose(&variants, u128::MAX), Some("b"));
+/// The error for a request without a response.
+fn unreachable(
+    cloud: &Cloud,
+    invocation: &Invocation,
+    server: &Server,
+    error: &reqwest::Error,
+) -> InvokeError {
+    let message = if error.is_timeout() {
+        format!(
+            "Your invocation timed out while waiting for a response from container primary (after \
+             {} s).",
+            TIMEOUT.as_secs()
+        )
+    } else {
+        format!("The connection to container primary failed: {error}")
+    };
+    failure(cloud, invocation, Some(&server.log_stream), 0, message)
+}
+
+/// An error whose message the local cloud writes.
+fn failure(
+    cloud: &Cloud,
+    invocation: &Invocation,
+    stream: Option<&str>,
+    status: u16,
+    message: String,
+) -> InvokeError {
+    InvokeError::Model {
+        original: message.clone(),
+        message,
+        status,
+        log_stream: log_stream(cloud, invocation, stream),
+    }
+}
+
+/// The ARN of an instance's log stream, or of the endpoint's log group.
+fn log_stream(cloud: &Cloud, invocation: &Invocation, stream: Option<&str>) -> String {
+    let group = server::log_group(&invocation.endpoint);
+    match stream {
+        Some(stream) => cloud.arn(
+            "logs",
+            format_args!("log-group:{group}:log-stream:{stream}"),
+        ),
+        None => cloud.arn("logs", format_args!("log-group:{group}")),
     }
 }

@@ -1,4 +1,6 @@
 //! One instance of a variant: a server process that is started, watched and restarted.
+//!
+//! Its times are real: health checks, the end of a process, and the pauses between restarts.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,8 +14,9 @@ use super::artifact;
 use super::models::Container;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::catch_panic;
+use crate::injection::{self, EndpointFault};
 use crate::sts::ServiceSession;
-use crate::{Cloud, beneath, clock, logs, runtime};
+use crate::{Cloud, beneath, clock, faults, logs, runtime};
 
 /// SIGTERM, then SIGKILL after this long (developer guide, inference container).
 const GRACE: Duration = Duration::from_secs(30);
@@ -21,6 +24,9 @@ const GRACE: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two checks of a starting process.
 const PING_INTERVAL: Duration = Duration::from_millis(100);
+/// Time after which an unused connection is closed. Servers close theirs after 2 s (gunicorn) or more: a request
+/// on a connection that its server closes at that moment would fail.
+const IDLE_CONNECTION: Duration = Duration::from_secs(1);
 /// Consecutive failed starts after which requests fail with the reason.
 const TOLERATED: u32 = 3;
 
@@ -50,7 +56,7 @@ pub(super) enum State {
 /// A running instance. Dropping it ends the process.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) state: watch::Receiver<State>,
+    state: watch::Receiver<State>,
     stop: watch::Sender<bool>,
     /// Its log stream in the endpoint's log group.
     pub(super) log_stream: String,
@@ -93,8 +99,19 @@ impl Server {
         }
     }
 
+    /// The port, if the server is ready now.
+    pub(super) fn port(&self) -> Option<u16> {
+        match *self.state.borrow() {
+            State::Ready(port) => Some(port),
+            State::Starting | State::Failed(_) => None,
+        }
+    }
+
     /// Returns the port once the server is ready, or why it failed or did not become ready in time.
     pub(super) async fn ready(&self, timeout: Duration) -> Result<u16, String> {
+        if let Some(port) = self.port() {
+            return Ok(port);
+        }
         let mut state = self.state.clone();
         let settled = async {
             let settled = state.wait_for(|state| *state != State::Starting).await;
@@ -227,7 +244,7 @@ impl Watched {
         let job = runtime::ContainerSpec {
             image: prepared,
             base_dir: self.base.clone(),
-            command: vec!["serve".to_owned()],
+            command: self.command()?,
             environment,
             session: self.instance.session.clone(),
             log_group: log_group(&self.instance.endpoint),
@@ -244,13 +261,32 @@ impl Watched {
         Ok(Some((running, port)))
     }
 
+    /// The program to run: `serve`, unless a crash was injected.
+    fn command(&self) -> ApiResult<Vec<String>> {
+        if !self.is_injected(EndpointFault::ContainerCrash)? {
+            return Ok(vec!["serve".to_owned()]);
+        }
+        let crash = "echo 'crash: injected by `mlops local inject container-crash`' >&2; exit 1";
+        Ok(["/bin/sh", "-c", crash].map(str::to_owned).to_vec())
+    }
+
+    fn is_injected(&self, fault: EndpointFault) -> ApiResult<bool> {
+        injection::endpoint(self.cloud.injected(), fault, &self.instance.endpoint)
+    }
+
     /// Waits until `/ping` returns 200; the error is the reason in AWS's words.
     async fn healthy(&self, process: &runtime::Running, port: u16) -> Result<(), String> {
-        let client = client(PING_TIMEOUT).map_err(|error| error.message)?;
+        let client = client(&self.cloud);
+        let is_slow = self.is_injected(EndpointFault::SlowStart);
+        let is_slow = is_slow.map_err(|error| error.message)?;
+        let limit = faults::limit(&self.cloud, "health-check", self.instance.health_timeout);
         let url = format!("http://127.0.0.1:{port}/ping");
         let answers = async {
+            if is_slow {
+                clock::sleep(limit + PING_INTERVAL).await;
+            }
             loop {
-                let answer = client.get(&url).send().await;
+                let answer = client.get(&url).timeout(PING_TIMEOUT).send().await;
                 if answer.is_ok_and(|answer| answer.status().as_u16() == 200) {
                     return;
                 }
@@ -267,7 +303,7 @@ impl Watched {
         tokio::select! {
             () = answers => Ok(()),
             code = process.wait() => Err(format!("{sentence} (the server exited with {code})")),
-            () = clock::sleep(self.instance.health_timeout) => Err(sentence),
+            () = clock::sleep(limit) => Err(sentence),
         }
     }
 }
@@ -290,14 +326,25 @@ pub(super) fn log_group(endpoint: &str) -> String {
     format!("/aws/sagemaker/Endpoints/{endpoint}")
 }
 
-/// A client for processes of this machine: no proxy, no redirects.
-pub(super) fn client(timeout: Duration) -> ApiResult<reqwest::Client> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
-        .build()
-        .map_err(ApiError::internal)
+/// The client for processes of this machine: no proxy, no redirects. Callers set the timeout of a request.
+#[derive(Debug)]
+struct Client(reqwest::Client);
+
+impl Default for Client {
+    fn default() -> Self {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .build();
+        // Without a proxy and without certificates of the user, nothing in the configuration can fail.
+        Self(client.unwrap_or_default())
+    }
+}
+
+/// The client for processes of this machine, with its pool of connections.
+pub(super) fn client(cloud: &Cloud) -> &reqwest::Client {
+    &cloud.state::<Client>().0
 }
 
 /// A port that was free a moment ago.

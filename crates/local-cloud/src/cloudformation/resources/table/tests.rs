@@ -160,6 +160,8 @@ const UNREAD: &[&str] = &[
     "AWS::Lambda::Function Code",
     "AWS::S3::Bucket AccessControl",
     "AWS::SageMaker::Endpoint DeploymentConfig",
+    "AWS::SageMaker::Endpoint ExcludeRetainedVariantProperties",
+    "AWS::SageMaker::Endpoint RetainAllVariantProperties",
     "AWS::SageMaker::Endpoint RetainDeploymentConfig",
     "AWS::SSM::Parameter AllowedPattern",
     "AWS::SSM::Parameter Description",

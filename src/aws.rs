@@ -78,9 +78,16 @@ pub struct Clients {
     pub runtime: aws_sdk_sagemakerruntime::Client,
     /// STS.
     pub sts: aws_sdk_sts::Client,
-    account: OnceCell<String>,
+    identity: OnceCell<Identity>,
     local: bool,
     network: Network,
+}
+
+/// The owner of credentials.
+#[derive(Debug, Clone)]
+struct Identity {
+    account: String,
+    arn: String,
 }
 
 impl Clients {
@@ -204,7 +211,7 @@ impl Clients {
             sagemaker: aws_sdk_sagemaker::Client::new(&config),
             runtime: aws_sdk_sagemakerruntime::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
-            account: OnceCell::new(),
+            identity: OnceCell::new(),
             local,
             network,
             config,
@@ -220,9 +227,19 @@ impl Clients {
         aws_sdk_sagemakerruntime::Client::from_conf(config.build())
     }
 
-    /// The account of the credentials (requested once, by `GetCallerIdentity`).
+    /// The account of the credentials.
     pub async fn account(&self) -> Result<&str> {
-        self.account
+        Ok(&self.identity().await?.account)
+    }
+
+    /// The ARN of the identity of the credentials.
+    pub async fn caller(&self) -> Result<&str> {
+        Ok(&self.identity().await?.arn)
+    }
+
+    /// Who the credentials belong to (requested once, by `GetCallerIdentity`).
+    async fn identity(&self) -> Result<&Identity> {
+        self.identity
             .get_or_try_init(|| async {
                 let identity = self
                     .sts
@@ -230,12 +247,15 @@ impl Clients {
                     .send()
                     .await
                     .aws("cannot determine the account of these credentials")?;
-                identity
+                let account = identity
                     .account
-                    .ok_or_else(|| Failure::new(Exit::Credentials, "STS returned no account"))
+                    .ok_or_else(|| Failure::new(Exit::Credentials, "STS returned no account"))?;
+                Ok(Identity {
+                    account,
+                    arn: identity.arn.unwrap_or_default(),
+                })
             })
             .await
-            .map(String::as_str)
     }
 
     /// Certificates and proxies for connections outside of the SDK.

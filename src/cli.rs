@@ -45,6 +45,9 @@ enum Command {
     Invoke(commands::invoke::InvokeArgs),
     #[command(subcommand)]
     Endpoint(commands::endpoint::EndpointCommand),
+    Rollback(commands::rollback::RollbackArgs),
+    #[command(subcommand)]
+    Releases(commands::releases::ReleasesCommand),
     Lineage(commands::lineage::LineageArgs),
     Status(commands::status::StatusArgs),
     Doctor(commands::doctor::DoctorArgs),
@@ -147,6 +150,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Endpoint(command) => ctx
             .output
             .report(&Box::pin(commands::endpoint::run(&ctx, command)).await?),
+        Command::Rollback(args) => ctx
+            .output
+            .report(&Box::pin(commands::rollback::run(&ctx, args)).await?),
+        Command::Releases(command) => ctx
+            .output
+            .report(&Box::pin(commands::releases::run(&ctx, command)).await?),
         Command::Lineage(args) => ctx
             .output
             .report(&commands::lineage::run(&ctx, args).await?),

@@ -20,6 +20,8 @@ pub mod monitor;
 pub mod notebook;
 pub mod plan;
 pub mod promote;
+pub mod releases;
+pub mod rollback;
 pub mod runs;
 pub mod status;
 pub mod train;

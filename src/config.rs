@@ -17,6 +17,7 @@ use crate::output::Format;
 
 use origin::{Chooser, variable};
 
+mod deploy;
 mod environment;
 #[cfg(feature = "local")]
 mod local_host;
@@ -27,6 +28,10 @@ mod sections;
 pub mod shell;
 mod suggestions;
 
+pub use deploy::{
+    AlarmSection, AutoscalingSection, Better, ChallengerSection, DeploySection, ExpectSection,
+    StepSize, Strategy,
+};
 pub use environment::{
     VARIABLES, analyzer_environment, ca_bundle, endpoint_overrides, installer_environment,
     no_proxy, server_environment,
@@ -35,9 +40,8 @@ pub use origin::{Origin, Origins};
 pub use problem::toml_problem;
 pub use project::{Project, ProjectFile};
 pub use sections::{
-    ArchitectureSection, Branches, Builder, CodeProvider, CodeSource, DataSection, DeploySection,
-    ImageSection, LocalSection, MonitorSection, NetworkAccess, PipelineSection, Runtime,
-    ValidateSection,
+    ArchitectureSection, Branches, Builder, CodeProvider, CodeSource, DataSection, ImageSection,
+    LocalSection, MonitorSection, NetworkAccess, PipelineSection, Runtime, ValidateSection,
 };
 
 #[cfg(feature = "local")]

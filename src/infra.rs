@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Change};
+use crate::aws::state::StackStatusExt as _;
 use crate::config::Project;
 
 mod deploy;
@@ -24,13 +25,16 @@ mod stacks;
 mod statements;
 mod teardown;
 
-pub use deploy::{Prepared, deploy, discard, execute, is_deployed, lost, prepare, unchanged};
+pub use deploy::{
+    Prepared, StackFailed, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
+};
 pub use history::{Deployment, last_deployments};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};
 pub use stacks::{
-    StackSpec, buckets, check_name, check_new_name, endpoint_stack, initial_stack, validation_stack,
+    StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack, endpoint_template,
+    initial_stack, validation_stack,
 };
 pub use statements::Permissions;
 pub use teardown::{
@@ -80,6 +84,17 @@ pub async fn outputs(
 ) -> Result<Option<BTreeMap<String, String>>> {
     Ok(cfn::stack(clients, stack_name)
         .await?
+        .map(|stack| stack.outputs))
+}
+
+/// Returns the outputs of a stack if it exists and no deployment of it is in progress.
+pub async fn settled_outputs(
+    clients: &Clients,
+    stack_name: &str,
+) -> Result<Option<BTreeMap<String, String>>> {
+    let stack = cfn::stack(clients, stack_name).await?;
+    Ok(stack
+        .filter(|stack| stack.status.is_settled())
         .map(|stack| stack.outputs))
 }
 

@@ -21,4 +21,5 @@ pub mod pin;
 pub mod progress;
 pub(crate) mod project_image;
 pub mod prompt;
+pub mod releases;
 pub mod scaffold;

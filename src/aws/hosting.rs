@@ -5,9 +5,10 @@ use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::operation::describe_endpoint_config::DescribeEndpointConfigOutput;
 use aws_sdk_sagemaker::operation::describe_model::DescribeModelOutput;
 use aws_sdk_sagemaker::primitives::Blob;
+use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use serde::Serialize;
 
-use super::sagemaker::models::ModelVersion;
+use super::sagemaker::models::{self, ModelVersion};
 use super::state::EndpointState;
 use super::{AwsResultExt, Clients, Missing};
 
@@ -57,6 +58,104 @@ pub async fn endpoint(clients: &Clients, name: &str) -> Result<Option<Endpoint>>
     }))
 }
 
+/// The variable of a container that names the model package it was created from. A model that is created from
+/// an image and an artifact, because the package is no longer approved, has it.
+pub const PACKAGE_VARIABLE: &str = "MLOPS_MODEL_PACKAGE";
+
+/// What a variant of an endpoint serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// Its model.
+    pub model: Option<String>,
+    /// The model package behind the model.
+    pub model_package: Option<String>,
+    /// The image that its instances run, by digest.
+    pub image: Option<String>,
+    /// The model's artifact.
+    pub artifact: Option<String>,
+}
+
+/// Returns what each variant of an endpoint serves; none if the endpoint or its configuration was deleted.
+pub async fn variants(clients: &Clients, endpoint: &str) -> Result<Vec<Variant>> {
+    let Some(described) = describe_endpoint(clients, endpoint).await? else {
+        return Ok(Vec::new());
+    };
+    let configuration = match described.endpoint_config_name() {
+        Some(name) => describe_configuration(clients, name).await?,
+        None => None,
+    };
+    let mut found = Vec::new();
+    for variant in configuration
+        .iter()
+        .flat_map(DescribeEndpointConfigOutput::production_variants)
+    {
+        let name = variant.variant_name().unwrap_or_default().to_owned();
+        let running = described.production_variants().iter();
+        let running = running.filter(|running| running.variant_name() == Some(name.as_str()));
+        let image = running
+            .flat_map(aws_sdk_sagemaker::types::ProductionVariantSummary::deployed_images)
+            .find_map(|image| image.resolved_image().map(str::to_owned));
+        let model = variant.model_name().map(str::to_owned);
+        let described = match &model {
+            Some(model) => describe_model(clients, model).await?,
+            None => None,
+        };
+        let (model_package, artifact) = match &described {
+            Some(model) => contents(clients, model).await?,
+            None => (None, None),
+        };
+        found.push(Variant {
+            name,
+            model,
+            model_package,
+            image,
+            artifact,
+        });
+    }
+    Ok(found)
+}
+
+/// Returns the model package of a model, and its artifact.
+async fn contents(
+    clients: &Clients,
+    model: &DescribeModelOutput,
+) -> Result<(Option<String>, Option<String>)> {
+    let package = package_of(model);
+    let mut containers = model
+        .primary_container()
+        .into_iter()
+        .chain(model.containers());
+    let own = containers.find_map(|container| container.model_data_url().map(str::to_owned));
+    let artifact = match (own, &package) {
+        (Some(own), _) => Some(own),
+        (None, Some(package)) => models::artifact(clients, package).await?,
+        (None, None) => None,
+    };
+    Ok((package, artifact))
+}
+
+/// Returns the model package that a model was created from.
+fn package_of(model: &DescribeModelOutput) -> Option<String> {
+    let containers = model
+        .primary_container()
+        .into_iter()
+        .chain(model.containers());
+    let mut packages = containers.filter_map(|container| {
+        let named = container.model_package_name();
+        named
+            .or_else(|| {
+                container
+                    .environment()?
+                    .get(PACKAGE_VARIABLE)
+                    .map(String::as_str)
+            })
+            .map(str::to_owned)
+    });
+    packages.next()
+}
+
 /// Returns the model package behind an endpoint configuration: that of the first variant's first
 /// container.
 pub(super) async fn model_package(
@@ -71,13 +170,7 @@ pub(super) async fn model_package(
     });
     let Some(model) = model else { return Ok(None) };
     let described = describe_model(clients, model).await?;
-    Ok(described.and_then(|described| {
-        described
-            .primary_container()
-            .into_iter()
-            .chain(described.containers())
-            .find_map(|container| container.model_package_name().map(str::to_owned))
-    }))
+    Ok(described.as_ref().and_then(package_of))
 }
 
 /// Describes an endpoint; returns `None` if it was deleted.
@@ -140,22 +233,114 @@ pub fn url(clients: &Clients, endpoint: &str) -> String {
     format!("{host}/endpoints/{endpoint}/invocations")
 }
 
-/// Sends one request to an endpoint and returns the response body as text.
+/// The response of an endpoint to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoked {
+    /// The container's HTTP status.
+    pub status: u16,
+    /// The content type of the body.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Sends one request to an endpoint. A response of the container with another status than 2xx is a result,
+/// not an error.
 pub async fn invoke(
     clients: &Clients,
     endpoint: &str,
     content_type: &str,
     body: Vec<u8>,
-) -> Result<String> {
-    let answer = clients
+) -> Result<Invoked> {
+    let answered = clients
         .runtime
         .invoke_endpoint()
         .endpoint_name(endpoint)
         .content_type(content_type)
         .body(Blob::new(body))
         .send()
+        .await;
+    if let Err(error) = &answered
+        && let Some(InvokeEndpointError::ModelError(refused)) = error.as_service_error()
+        && let Some(status) = refused.original_status_code()
+    {
+        return Ok(Invoked {
+            status: u16::try_from(status).unwrap_or_default(),
+            content_type: None,
+            body: refused
+                .original_message()
+                .unwrap_or_default()
+                .as_bytes()
+                .to_vec(),
+        });
+    }
+    let answer = answered.aws(format!("cannot invoke the endpoint {endpoint}"))?;
+    Ok(Invoked {
+        status: 200,
+        content_type: answer.content_type,
+        body: answer.body.map(Blob::into_inner).unwrap_or_default(),
+    })
+}
+
+/// Lists the endpoint configurations whose names start with a prefix.
+pub async fn configuration_names(clients: &Clients, prefix: &str) -> Result<Vec<String>> {
+    let mut pages = clients
+        .sagemaker
+        .list_endpoint_configs()
+        .name_contains(prefix)
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = Vec::new();
+    while let Some(item) = pages.next().await {
+        let item = item.aws("cannot list the endpoint configurations")?;
+        found.extend(item.endpoint_config_name);
+    }
+    found.retain(|name| name.starts_with(prefix));
+    Ok(found)
+}
+
+/// Lists the models whose names start with a prefix.
+pub async fn model_names(clients: &Clients, prefix: &str) -> Result<Vec<String>> {
+    let mut pages = clients
+        .sagemaker
+        .list_models()
+        .name_contains(prefix)
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = Vec::new();
+    while let Some(item) = pages.next().await {
+        let item = item.aws("cannot list the models")?;
+        found.extend(item.model_name);
+    }
+    found.retain(|name| name.starts_with(prefix));
+    Ok(found)
+}
+
+/// Deletes an endpoint configuration; ignores a missing one.
+pub async fn delete_configuration(clients: &Clients, name: &str) -> Result<()> {
+    clients
+        .sagemaker
+        .delete_endpoint_config()
+        .endpoint_config_name(name)
+        .send()
         .await
-        .aws(format!("cannot invoke the endpoint {endpoint}"))?;
-    let body = answer.body.map(Blob::into_inner).unwrap_or_default();
-    Ok(String::from_utf8_lossy(&body).into_owned())
+        .aws_if_found(
+            format!("cannot delete the endpoint configuration {name}"),
+            Missing::EndpointConfiguration,
+        )?;
+    Ok(())
+}
+
+/// Deletes a model; ignores a missing one.
+pub async fn delete_model(clients: &Clients, name: &str) -> Result<()> {
+    clients
+        .sagemaker
+        .delete_model()
+        .model_name(name)
+        .send()
+        .await
+        .aws_if_found(format!("cannot delete the model {name}"), Missing::Model)?;
+    Ok(())
 }

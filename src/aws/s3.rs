@@ -10,8 +10,10 @@ use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::{AwsResultExt, Expected, Missing};
 
+mod content;
 mod versions;
 
+pub use content::{Head, head, sha256};
 pub use mlops_core::s3::{S3Object, S3Uri};
 pub use versions::{ObjectVersion, VersionListing, missing_versions, versions};
 
@@ -169,6 +171,45 @@ pub async fn put_json(client: &Client, object: &S3Uri, bytes: Vec<u8>) -> Result
         .await
         .aws(format!("cannot write {object}"))?;
     Ok(())
+}
+
+/// What must hold for an object to be written.
+#[derive(Debug, Clone, Copy)]
+pub enum Condition<'a> {
+    /// It does not exist.
+    Absent,
+    /// It still has this `ETag`.
+    Unchanged(&'a str),
+}
+
+/// Writes a JSON document if the condition holds. Returns false if it does not.
+pub async fn put_json_if(
+    client: &Client,
+    object: &S3Uri,
+    bytes: Vec<u8>,
+    condition: Condition<'_>,
+) -> Result<bool> {
+    const OTHERS: &[Expected] = &[
+        Expected::code("PreconditionFailed"),
+        // Another conditional request is in progress.
+        Expected::code("ConditionalRequestConflict"),
+        Expected::Missing(Missing::Object),
+    ];
+
+    let request = client
+        .put_object()
+        .bucket(&object.bucket)
+        .key(&object.key)
+        .content_type("application/json")
+        .body(bytes.into());
+    let request = match condition {
+        Condition::Absent => request.if_none_match("*"),
+        Condition::Unchanged(etag) => request.if_match(etag),
+    };
+    let written = Box::pin(request.send())
+        .await
+        .aws_unless(format!("cannot write {object}"), OTHERS)?;
+    Ok(written.is_some())
 }
 
 /// The value of `x-amz-copy-source` for a version of an object.

@@ -45,6 +45,12 @@ macro_rules! state {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// Returns the state with this string.
+            #[cfg(test)]
+            pub fn named(word: &str) -> Self {
+                Self($sdk::from(word))
+            }
         }
 
         impl From<$sdk> for $name {

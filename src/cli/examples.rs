@@ -16,7 +16,6 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("config show", &["mlops config show --region eu-west-1"]),
     ("plan", &["mlops plan --output json"]),
     ("destroy", &["mlops destroy --delete-data --yes"]),
-    ("promote", &["mlops promote 3 --local --yes"]),
     (
         "invoke",
         &[
@@ -30,6 +29,24 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mlops endpoint logs --since 7d --timestamps"],
     ),
     ("endpoint delete", &["mlops endpoint delete --yes"]),
+    (
+        "promote",
+        &[
+            "mlops promote 3 --dry-run --strategy canary",
+            "mlops promote --if-better rmse --yes",
+        ],
+    ),
+    (
+        "rollback",
+        &["mlops rollback --to 2", "mlops rollback --note drift --yes"],
+    ),
+    ("releases list", &["mlops releases list --output json"]),
+    ("releases show", &["mlops releases show 3 --output json"]),
+    ("releases diff", &["mlops releases diff 2 3 --output json"]),
+    (
+        "releases verify",
+        &["mlops releases verify 3 --output json"],
+    ),
     ("lineage", &["mlops lineage --output json"]),
     (
         "doctor",

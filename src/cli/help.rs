@@ -19,7 +19,9 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Training", &["notebook", "train", "runs", "models"]),
     (
         "Production",
-        &["promote", "invoke", "endpoint", "monitor", "lineage"],
+        &[
+            "promote", "rollback", "releases", "invoke", "endpoint", "monitor", "lineage",
+        ],
     ),
     ("This machine", &["local", "completions", "help", "version"]),
 ];

@@ -7,6 +7,7 @@ use crate::aws::{Clients, hosting, removal};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, DeployedStack, Part};
+use crate::releases::prune;
 
 mod proof;
 mod report;
@@ -162,6 +163,11 @@ async fn delete(
                 endpoint.name, endpoint.status
             ));
         }
+    }
+    for release in prune::everything(clients, name).await? {
+        ctx.progress.say(format!(
+            "model or endpoint configuration {release}: deleted"
+        ));
     }
     // Last, because everything above could still write to them.
     for group in removal::log_groups(clients, name).await? {

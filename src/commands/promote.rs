@@ -1,166 +1,242 @@
-//! `mlops promote`: deploys a model version to production.
+//! `mlops promote`: deploys a model version to production as a release.
 
-use anyhow::{Context as _, Result};
-use mlops_core::error::Hint;
+use std::collections::BTreeMap;
+
+use anyhow::Result;
 use mlops_core::names::Version;
 
-use crate::aws::sagemaker::models;
-use crate::aws::{Clients, hosting, lineage, release};
+use crate::aws::hosting;
+use crate::aws::sagemaker::models::{self, ModelVersion};
+use crate::config::{Project, Strategy};
 use crate::context::Context;
 use crate::infra;
+use crate::releases::candidate::{self, Withdrawn};
+use crate::releases::content::{self, Content};
+use crate::releases::deploy::{self, Deployed, Request};
+use crate::releases::draft::{self, Draft};
+use crate::releases::gate::{self, Measured};
+use crate::releases::manifest::Manifest;
+use crate::releases::plan::Comparison;
+use crate::releases::sample::Sample;
+use crate::releases::settings::Settings;
+use crate::releases::store::{Release, Store};
+use crate::releases::{RECENT, proof};
 
 mod report;
-mod sample;
 
-pub use report::{PromoteReport, SampleAnswer};
-use sample::Sample;
+pub use report::{PlannedReport, PromoteReport, Promotion};
 
 /// Deploy a model version to production
 ///
-/// Deploys the version with CloudFormation, checks that the endpoint really serves it, and sends it
-/// a sample request. If the version is pending approval, asks before approving it. Without VERSION,
-/// promotes the newest approved version after the live one.
+/// Deploys the version with CloudFormation as a numbered release, checks that the endpoint really
+/// serves it, and sends it a sample request. Shows what changes before it asks. If the version is
+/// pending approval, asks before approving it. Without VERSION, promotes the newest version after
+/// the live one that was neither rejected nor rolled back, and did not fail to deploy.
 ///
 /// Example: mlops promote 3
 #[derive(Debug, clap::Args)]
 pub struct PromoteArgs {
     /// The version, as shown by `mlops models list`
     version: Option<Version>,
+    /// Show what would change, and deploy nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How to move the traffic [default: deploy.strategy of mlops.toml]
+    #[arg(long, value_enum)]
+    strategy: Option<Strategy>,
+    /// Deploy only if this metric is better than that of the live release; otherwise exit with 3
+    #[arg(long, value_name = "METRIC")]
+    if_better: Option<String>,
+    /// Compare the metric even if it was measured on another version of the data
+    #[arg(long, requires = "if_better")]
+    allow_other_data: bool,
+    /// The reason, which the release's manifest keeps
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// Promote a version that was trained with --working-tree
     #[arg(long)]
     allow_dirty: bool,
 }
 
 /// Runs the command.
-pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<PromoteReport> {
+pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
     let project = ctx.project()?;
+    let settings = Settings::of(&project.file.deploy, args.strategy)?;
+    settings.require_supported()?;
     let sample = Sample::read(&project)?;
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let group = &platform.model_package_group;
     let name = project.file.name.as_str();
+    let store = Store::new(&platform.artifact_bucket, name);
 
-    let versions = models::all(clients, group).await?;
-    let before = hosting::endpoint(clients, name).await?;
-    let live = before
+    let (versions, history, endpoint) = futures::try_join!(
+        models::all(clients, group),
+        store.history(clients, RECENT),
+        hosting::endpoint(clients, name)
+    )?;
+    let serving = endpoint
         .as_ref()
-        .and_then(|endpoint| endpoint.live(&versions));
-    let chosen = release::choose(group, &versions, live, args.version, |rest| {
-        ctx.command(rest)
-    })?;
+        .and_then(|endpoint| proof::serving(&history, endpoint));
+    let live = endpoint
+        .as_ref()
+        .and_then(|endpoint| endpoint.live(&versions))
+        .map(|live| live.version);
+    // A release that a killed client left unfinished comes first.
+    let unfinished = history
+        .pending()
+        .map(|pending| &pending.sealed.manifest)
+        .filter(|manifest| manifest.restores.is_none())
+        .map(|manifest| manifest.model.version);
+    let withdrawn = Withdrawn::of(&history);
+    let chosen = candidate::choose(
+        group,
+        &versions,
+        live,
+        &withdrawn,
+        args.version.or(unfinished),
+        |rest| ctx.command(rest),
+    )?;
+
+    let content = draft::content(ctx, clients, &project, &platform, &history, &chosen.arn).await?;
     if !args.allow_dirty {
-        release::require_committed(clients, group, &chosen.arn).await?;
+        content::require_committed(&content, group)?;
     }
-    let approved_now = !chosen.status.is_approved();
-    if approved_now {
-        ctx.prompt.require(&format!(
-            "Version {} of {group} is pending approval. Approve it and deploy it to production?",
-            chosen.version
-        ))?;
+    if let Some(metric) = &args.if_better {
+        better(args, metric, &project, &content, serving)?;
     }
-
-    let stack = infra::endpoint_stack(&project, &platform, &chosen.arn);
-    let outcome = deploy(ctx, clients, &stack, name, &chosen.arn, approved_now).await?;
-    let requested = outcome
-        .outputs
-        .get("EndpointConfigName")
-        .cloned()
-        .with_context(|| {
-            format!(
-                "the stack {} has no output EndpointConfigName",
-                outcome.stack
-            )
-        })?;
-    let endpoint = release::settled(clients, ctx.waiter, name, |status| {
-        ctx.progress.say(format!("endpoint {name}: {status}"));
-    })
+    let challenger = draft::challenger(
+        ctx,
+        clients,
+        &project,
+        &platform,
+        &history,
+        &versions,
+        chosen.version,
+    )
     .await?;
-    release::verify(&endpoint, &requested, &chosen.arn)?;
-
-    let answered = match sample {
-        Some(sample) => Some(sample.send(clients, name).await?),
-        None => None,
+    let draft = Draft {
+        challenger,
+        project: &project,
+        platform: &platform,
+        settings,
+        note: args.note.clone(),
+        history: &history,
+        serving,
+        now: ctx.now(),
+        by: clients.caller().await?.to_owned(),
     };
-    let description = format!("endpoint {name}");
-    release::mark_live(clients, &versions, chosen, &description).await?;
-    let replaced = live.filter(|live| live.version != chosen.version);
-    if let Some(model) = models::describe(clients, &chosen.arn).await? {
-        lineage::register(clients, name, &model).await?;
+    let approve = !chosen.status.is_approved();
+    let manifest = draft.manifest(content, approve);
+    let comparison = Comparison::new(serving.map(|live| &live.sealed.manifest), &manifest);
+    if args.dry_run {
+        return Ok(Promotion::Planned(Box::new(PlannedReport {
+            model: group.clone(),
+            version: chosen.version,
+            approve,
+            comparison,
+        })));
     }
 
-    Ok(PromoteReport {
-        model: group.clone(),
-        version: chosen.version,
-        model_package_arn: chosen.arn.clone(),
-        approved_now,
-        changed: outcome.action != infra::Action::Unchanged,
-        endpoint: endpoint.name,
-        endpoint_status: endpoint.status,
-        endpoint_configuration: requested,
-        replaced: replaced.map(|old| old.version),
-        sample: answered,
-        next: ctx.command("monitor run"),
-    })
-}
-
-/// Deploys the endpoint's stack. Reserves the deployment before approving the version, so that a
-/// promotion that loses a race changes nothing.
-async fn deploy(
-    ctx: &Context,
-    clients: &Clients,
-    stack: &infra::StackSpec,
-    endpoint: &str,
-    package: &str,
-    approve: bool,
-) -> Result<infra::StackOutcome> {
-    let status = ctx.command("status");
-    let _note = ctx.on_interrupt(format!(
-        "a deployment of {} that has started continues; check it with `{status}`",
-        stack.name
-    ));
-    let prepared = infra::prepare(clients, ctx.waiter, &ctx.progress, stack).await?;
-    if approve
-        && let Err(error) = models::approve(clients, package, "approved by `mlops promote`").await
-    {
-        if let Some(prepared) = &prepared {
-            let discarded = infra::discard(clients, ctx.waiter, prepared).await;
-            if let Err(left) = discarded {
-                ctx.progress
-                    .say(format!("the change set was not deleted: {left:#}"));
-            }
+    let already = deploy::already(clients, &project, serving, &manifest).await?;
+    let request = Request {
+        project: &project,
+        platform: &platform,
+        history: &history,
+        approve,
+        versions: &versions,
+        endpoint: endpoint.as_ref(),
+        sample: sample.as_ref(),
+        rolls_back: None,
+        manifest,
+    };
+    let deployed = match already {
+        Some(release) => deploy::prove(ctx, clients, &request, &release.sealed).await?,
+        None => {
+            ask(ctx, &comparison, chosen, group)?;
+            deploy::deploy(ctx, clients, &request).await?
         }
-        return Err(error);
-    }
-    let Some(prepared) = prepared else {
-        return infra::unchanged(clients, &ctx.progress, stack).await;
     };
-    let own = prepared.clone();
-    let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
-        .await
-        .hint(format!(
-            "the endpoint still serves the previous version; check it with `{status}`"
-        ))?;
-    if let Some(outcome) = outcome {
-        return Ok(outcome);
-    }
-    // The other promotion may be of this version, and rely on its approval.
-    if approve && !is_needed(clients, &own, endpoint, package).await? {
-        let why = "another promotion started first";
-        models::withdraw_approval(clients, package, why).await?;
-    }
-    Err(infra::lost(clients, &stack.name))
+    let replaced = live.filter(|live| *live != chosen.version);
+    Ok(Promotion::Live(Box::new(report(
+        ctx, group, chosen, approve, deployed, replaced,
+    ))))
 }
 
-/// Returns true if a model package is live, or another deployment of it is prepared or in progress.
-async fn is_needed(
-    clients: &Clients,
-    own: &infra::Prepared,
-    endpoint: &str,
-    package: &str,
-) -> Result<bool> {
-    if infra::is_deployed(clients, own, "ModelPackageArn", package).await? {
-        return Ok(true);
+/// Fails (exit 3) unless the candidate is better than the live release.
+fn better(
+    args: &PromoteArgs,
+    metric: &str,
+    project: &Project,
+    content: &Content,
+    serving: Option<&Release>,
+) -> Result<()> {
+    let data = |manifest: &Manifest| manifest.data.as_ref().map(|data| data.version.clone());
+    let declared: &BTreeMap<_, _> = &project.file.deploy.metrics;
+    let direction = gate::direction(metric, &content.model.properties, declared)?;
+    let name = format!("version {}", content.version.version);
+    let live = serving.map(|live| &live.sealed.manifest);
+    let live_name = live.map(|live| format!("version {}", live.model.version));
+    let live_data = live.and_then(data);
+    gate::check(
+        metric,
+        direction,
+        Measured {
+            name: &name,
+            metrics: &content.model.metrics,
+            data_version: content.data.as_ref().map(|data| data.version.as_str()),
+        },
+        live.zip(live_name.as_deref()).map(|(live, name)| Measured {
+            name,
+            metrics: &live.metrics,
+            data_version: live_data.as_deref(),
+        }),
+        args.allow_other_data,
+    )
+}
+
+/// Shows what changes, and asks: about an approval always, about a deployment on a terminal.
+fn ask(ctx: &Context, comparison: &Comparison, chosen: &ModelVersion, group: &str) -> Result<()> {
+    for line in comparison.to_string().lines() {
+        ctx.progress.say(line);
     }
-    let endpoint = hosting::endpoint(clients, endpoint).await?;
-    Ok(endpoint.is_some_and(|endpoint| endpoint.serves(package)))
+    let version = chosen.version;
+    if !chosen.status.is_approved() {
+        return ctx.prompt.require(&format!(
+            "Version {version} of {group} is pending approval. Approve it and deploy it to production?"
+        ));
+    }
+    if ctx.prompt.can_ask() {
+        let release = comparison.release;
+        return ctx.prompt.require(&format!(
+            "Deploy version {version} of {group} to production as release {release}?"
+        ));
+    }
+    Ok(())
+}
+
+fn report(
+    ctx: &Context,
+    group: &str,
+    chosen: &ModelVersion,
+    approve: bool,
+    deployed: Deployed,
+    replaced: Option<Version>,
+) -> PromoteReport {
+    let configuration = deployed.endpoint.configuration.unwrap_or_default();
+    PromoteReport {
+        model: group.to_owned(),
+        version: chosen.version,
+        release: deployed.sealed.manifest.release,
+        model_package_arn: chosen.arn.clone(),
+        approved_now: approve,
+        changed: deployed.changed,
+        manifest_sha256: deployed.sealed.sha256,
+        endpoint: deployed.endpoint.name,
+        endpoint_status: deployed.endpoint.status,
+        endpoint_configuration: configuration,
+        replaced,
+        sample: deployed.sample,
+        next: ctx.command("monitor run"),
+    }
 }

@@ -15,13 +15,18 @@ use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, PARTS};
+use crate::releases::candidate::Withdrawn;
+use crate::releases::store::Release;
+use crate::releases::{self, proof};
 
 mod facts;
 mod report;
 mod screen;
 mod watch;
 
-pub use report::{Data, Monitoring, NewestImage, Run, Stack, Status, StatusReport, Waiting};
+pub use report::{
+    Data, LastRelease, Monitoring, NewestImage, Run, Stack, Status, StatusReport, Waiting,
+};
 
 /// Show the project on one screen
 ///
@@ -93,13 +98,15 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
     let mut report = StatusReport::new(name, clients.account().await?, clients.region(), stacks);
     if let Some(platform) = platform {
         let dataset = project.dataset();
-        let (images, data, runs, models, endpoint, monitor) = futures::try_join!(
+        let store = releases::store::Store::new(&platform.artifact_bucket, name);
+        let (images, data, runs, models, endpoint, monitor, history) = futures::try_join!(
             ecr::list(clients, &platform.image_repository),
             datasets::latest(&clients.s3, &platform.data_bucket, &dataset),
             last_runs(clients, name, ctx.now()),
             models::all(clients, &platform.model_package_group),
             hosting::endpoint(clients, name),
             monitoring(clients, &platform.artifact_bucket, name),
+            store.history(clients, releases::RECENT),
         )?;
         let image = images
             .into_iter()
@@ -118,6 +125,12 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
             .as_ref()
             .and_then(|endpoint| endpoint.live(&models))
             .map(|live| live.version);
+        report.release = endpoint
+            .as_ref()
+            .and_then(|endpoint| proof::serving(&history, endpoint))
+            .map(Release::number);
+        report.last_release = history.newest().map(LastRelease::new);
+        report.withdrawn = Withdrawn::of(&history);
         report.models = models;
         report.endpoint = endpoint;
         report.monitor = monitor;

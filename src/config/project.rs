@@ -9,11 +9,12 @@ use mlops_core::names::{DatasetName, ProjectName};
 use serde::{Deserialize, Serialize};
 
 use super::FILE;
+use super::deploy::DeploySection;
 use super::origin::{Origin, lines};
 use super::problem::toml_problem;
 use super::sections::{
-    ArchitectureSection, Branches, DataSection, DeploySection, ImageSection, LocalSection,
-    MonitorSection, PipelineSection, ValidateSection,
+    ArchitectureSection, Branches, DataSection, ImageSection, LocalSection, MonitorSection,
+    PipelineSection, ValidateSection,
 };
 
 /// The contents of `mlops.toml`.
@@ -58,12 +59,7 @@ pub struct ProjectFile {
 impl ProjectFile {
     /// Checks what the types do not enforce: ranges, and paths that stay inside the project.
     fn check(&self) -> Result<(), String> {
-        if self.deploy.capture_percent > 100 {
-            return Err("deploy.capture_percent is a share in percent, at most 100".to_owned());
-        }
-        if self.deploy.instance_count == 0 {
-            return Err("deploy.instance_count is at least 1".to_owned());
-        }
+        self.deploy.check()?;
         if let Some(layout) = self
             .image
             .base

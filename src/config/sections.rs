@@ -199,31 +199,6 @@ impl Default for PipelineSection {
     }
 }
 
-/// `[deploy]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeploySection {
-    /// The endpoint's instance type.
-    pub instance_type: String,
-    /// The number of instances.
-    pub instance_count: u32,
-    /// Share of requests to capture, in percent.
-    pub capture_percent: u32,
-    /// A file with a request body that `promote` sends once, relative to the project.
-    pub sample: Option<PathBuf>,
-}
-
-impl Default for DeploySection {
-    fn default() -> Self {
-        Self {
-            instance_type: "ml.m5.large".to_owned(),
-            instance_count: 1,
-            capture_percent: 100,
-            sample: None,
-        }
-    }
-}
-
 /// `[monitor]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

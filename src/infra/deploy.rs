@@ -48,6 +48,18 @@ pub struct Prepared {
     request: String,
 }
 
+/// CloudFormation could not deploy a stack, and has ended. Any other error says nothing about the deployment.
+#[derive(Debug)]
+pub struct StackFailed(String);
+
+impl std::fmt::Display for StackFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StackFailed {}
+
 /// Returns the prefix of the token of every deployment of this specification.
 fn token_prefix(request: &str) -> String {
     format!("mlops-{request}-")
@@ -384,10 +396,10 @@ pub async fn execute(
         let reason = failure
             .or(stack.reason)
             .unwrap_or_else(|| "CloudFormation gave no reason".to_owned());
-        return Err(anyhow!(
+        return Err(anyhow::Error::new(StackFailed(format!(
             "the stack {name} ended as {}: {reason}",
             stack.status.as_str()
-        ))
+        ))))
         .hint("CloudFormation has rolled the changes back; fix the cause and retry");
     }
     let action = if prepared.create {

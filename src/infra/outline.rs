@@ -89,6 +89,19 @@ pub(super) fn imports(template: &str) -> impl Iterator<Item = (Part, &str)> {
     })
 }
 
+/// Returns the names of a template's parameters, in its order.
+pub(super) fn parameters(template: &'static str) -> impl Iterator<Item = &'static str> {
+    template
+        .lines()
+        .skip_while(|line| *line != "Parameters:")
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with(' '))
+        .filter_map(|line| {
+            let name = line.strip_prefix("  ")?.strip_suffix(':')?;
+            (!name.starts_with(' ')).then_some(name)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

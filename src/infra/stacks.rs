@@ -1,5 +1,7 @@
 //! The stacks of a project: their names, templates and parameters.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::ProjectName;
@@ -213,25 +215,26 @@ fn tag_of(branch: &str) -> String {
         .collect()
 }
 
-/// The stack of the endpoint that serves one model package version.
+/// Returns the text of the endpoint's template.
+pub fn endpoint_template() -> &'static str {
+    ENDPOINT
+}
+
+/// Returns the address of the endpoint's captured traffic.
+pub fn capture_uri(platform: &Platform) -> S3Uri {
+    S3Uri::new(&platform.capture_bucket, "capture")
+}
+
+/// The stack of the endpoint, with the parameters of a release. A release of an earlier version of this
+/// program may lack a parameter, which then has the template's default.
 pub fn endpoint_stack(
     project: &Project,
     platform: &Platform,
-    model_package_arn: &str,
+    parameters: &BTreeMap<String, String>,
 ) -> StackSpec {
-    let deploy = &project.file.deploy;
-    let parameters = vec![
-        ("EndpointName", project.file.name.to_string()),
-        ("ModelPackageArn", model_package_arn.to_owned()),
-        ("RoleArn", platform.endpoint_role.clone()),
-        ("InstanceType", deploy.instance_type.clone()),
-        ("InstanceCount", deploy.instance_count.to_string()),
-        ("CapturePercent", deploy.capture_percent.to_string()),
-        (
-            "CaptureUri",
-            S3Uri::new(&platform.capture_bucket, "capture").to_string(),
-        ),
-    ];
+    let parameters = outline::parameters(ENDPOINT)
+        .filter_map(|name| Some((name, parameters.get(name)?.clone())))
+        .collect();
     StackSpec {
         role: Some(platform.deployer_role.clone()),
         exclusive: true,
@@ -268,8 +271,6 @@ pub fn validation_stack(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::aws::cloudformation::{LONGEST, LONGEST_INLINE};
     use crate::infra::{Network, PARTS, Workbench};
@@ -344,14 +345,19 @@ mod tests {
             "EndpointConfigName",
             "ModelName",
             "ModelPackageArn",
+            "ReleaseNumber",
+            "ReleaseChecksum",
         ] {
             assert!(declared(ENDPOINT).contains_key(name), "{name}");
         }
+        let release = outline::parameters(ENDPOINT)
+            .map(|name| (name.to_owned(), "x".to_owned()))
+            .collect();
         let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
         for spec in initial
             .map(|part| initial_stack(&project, part, None))
             .chain([
-                endpoint_stack(&project, &platform, "arn"),
+                endpoint_stack(&project, &platform, &release),
                 validation_stack(&project, &platform, "key", "x86_64"),
             ])
         {
@@ -467,17 +473,14 @@ mod tests {
 
     #[test]
     fn every_release_makes_its_own_model_and_configuration() {
-        assert!(!ENDPOINT.contains("  ModelName:\n        Fn::Sub"));
         let outline = outline(ENDPOINT);
         for resource in ["Model", "EndpointConfig"] {
-            let own = format!("{resource}Name:");
             let lines = &outline["Resources"][resource];
-            let variant = lines
-                .iter()
-                .position(|line| line.starts_with("- VariantName"));
-            let fixed = lines.iter().position(|line| *line == own);
-            // `ModelName` of a variant is a reference, not the model's own name.
-            assert!(fixed.is_none() || variant < fixed, "{resource}");
+            let own = format!("{resource}Name: !Sub \"${{EndpointName}}-${{Suffix}}\"");
+            assert!(lines.contains(&own.as_str()), "{resource}");
+            // The old one is needed until the new release is proven.
+            assert!(lines.contains(&"UpdateReplacePolicy: Retain"), "{resource}");
+            assert!(lines.contains(&"DeletionPolicy: Delete"), "{resource}");
         }
     }
 

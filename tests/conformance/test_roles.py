@@ -130,6 +130,7 @@ CALLS = {
     ("s3:PutObject", "capture: `flights/b.jsonl`"): s3("put_object", "capture", "flights/b.jsonl", Body=b"1"),
     ("s3:PutObject", "artifacts: `runs/1/model.tar.gz`"): s3("put_object", "artifacts", "runs/1/model.tar.gz", Body=b"1"),
     ("s3:PutObject", "artifacts: `monitoring/1.json`"): s3("put_object", "artifacts", "monitoring/1.json", Body=b"1"),
+    ("s3:PutObject", "artifacts: `releases/flights/1.json`"): s3("put_object", "artifacts", "releases/flights/1.json", Body=b"1"),
     ("s3:GetObject", "another project's bucket"): Call(
         "s3", "get_object", "arn:aws:s3:::another-project/secret", Bucket="another-project", Key="secret"
     ),
@@ -162,6 +163,9 @@ CALLS = {
     ("sagemaker:CreateEndpoint", "endpoint"): Call(
         "sagemaker", "create_endpoint", arn("sagemaker", "endpoint/flights"),
         EndpointName="flights", EndpointConfigName="none",
+    ),
+    ("sagemaker:DeleteModel", "model `flights-1-00000000` of a release"): Call(
+        "sagemaker", "delete_model", arn("sagemaker", "model/flights-1-00000000"), ModelName="flights-1-00000000",
     ),
     ("sagemaker:InvokeEndpoint", "endpoint"): Call(
         "sagemaker-runtime", "invoke_endpoint", arn("sagemaker", "endpoint/flights"), EndpointName="flights", Body=b"1",

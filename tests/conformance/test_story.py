@@ -203,6 +203,9 @@ def endpoint(client, platform, package):
     sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     values = {
         "EndpointName": NAME,
+        "ReleaseNumber": "1",
+        "ReleaseChecksum": "0" * 64,
+        "Suffix": "1-00000000",
         "ModelPackageArn": package,
         "RoleArn": platform["EndpointRoleArn"],
         "CaptureUri": f"s3://{platform['CaptureBucket']}/capture",

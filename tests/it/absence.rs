@@ -232,6 +232,12 @@ const READS: &[&str] = &[
     "invoke --file mlops.toml",
     "promote",
     "promote 1",
+    "rollback",
+    "rollback --to 1",
+    "releases list",
+    "releases show 1",
+    "releases diff 1 2",
+    "releases verify",
 ];
 
 #[test]

@@ -85,44 +85,58 @@ fn each_value_of_the_configuration_has_its_origin() {
     sandbox.mlops(show).success().stderr("").stdout(str![[r#"
 [DIR]/mlops.toml
 
-SETTING                 VALUE          ORIGIN
-name                    flights        mlops.toml:1
-account                 000000000000   mlops.toml:2
-region                  eu-west-1      mlops.toml:3
-architecture.network    nat            default
-architecture.source     codecommit     default
-architecture.provider   github         default
-branches.develop        develop        default
-branches.production     main           default
-image.directory         image          default
-image.builder           auto           default
-image.base              -              default
-image.python            -              default
-image.platform          linux/amd64    default
-data.name               -              default
-pipeline.definition     pipeline.json  default
-deploy.instance_type    ml.m5.large    default
-deploy.instance_count   2              mlops.toml:8
-deploy.capture_percent  100            default
-deploy.sample           -              default
-monitor.baseline        baseline       default
-validate.instance_type  ml.m5.large    default
-validate.rules          -              default
-local.enabled           true           mlops.toml:4
-local.runtime           host           default
-local in use            true           mlops.toml:4
-profile                 team           AWS_PROFILE
-region in use           eu-west-3      --region
-endpoint_url            -              default
-cache                   /cache         MLOPS_CACHE_DIR
-ca_bundle               -              default
-python                  -              default
-spark_home              -              default
-java_home               -              default
-output                  human          default
-color                   never          NO_COLOR
-poll_interval           0.2 s          default
-timeout                 21600 s        default
+SETTING                     VALUE          ORIGIN
+name                        flights        mlops.toml:1
+account                     000000000000   mlops.toml:2
+region                      eu-west-1      mlops.toml:3
+architecture.network        nat            default
+architecture.source         codecommit     default
+architecture.provider       github         default
+branches.develop            develop        default
+branches.production         main           default
+image.directory             image          default
+image.builder               auto           default
+image.base                  -              default
+image.python                -              default
+image.platform              linux/amd64    default
+data.name                   -              default
+pipeline.definition         pipeline.json  default
+deploy.instance_type        ml.m5.large    default
+deploy.instance_count       2              mlops.toml:8
+deploy.capture_percent      100            default
+deploy.sample               -              default
+deploy.strategy             all-at-once    default
+deploy.step                 -              default
+deploy.bake_seconds         0              default
+deploy.keep                 3              default
+deploy.alarms.errors_5xx    -              default
+deploy.alarms.latency_ms    -              default
+deploy.alarms.custom        []             default
+deploy.autoscaling          -              default
+deploy.challenger           -              default
+deploy.expect.status        -              default
+deploy.expect.content_type  -              default
+deploy.expect.json          -              default
+deploy.expect.min           -              default
+deploy.expect.max           -              default
+monitor.baseline            baseline       default
+validate.instance_type      ml.m5.large    default
+validate.rules              -              default
+local.enabled               true           mlops.toml:4
+local.runtime               host           default
+local in use                true           mlops.toml:4
+profile                     team           AWS_PROFILE
+region in use               eu-west-3      --region
+endpoint_url                -              default
+cache                       /cache         MLOPS_CACHE_DIR
+ca_bundle                   -              default
+python                      -              default
+spark_home                  -              default
+java_home                   -              default
+output                      human          default
+color                       never          NO_COLOR
+poll_interval               0.2 s          default
+timeout                     21600 s        default
 
 "#]]);
 

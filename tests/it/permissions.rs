@@ -131,6 +131,38 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "logs:GetLogEvents",
         "a deployment that failed",
     ),
+    (
+        "*",
+        "logs:DescribeLogStreams",
+        "a deployment or a start that fails",
+    ),
+    (
+        "*",
+        "logs:GetLogEvents",
+        "a deployment or a start that fails",
+    ),
+    (
+        "rollback",
+        "sagemaker:AddAssociation",
+        "a version without lineage",
+    ),
+    (
+        "rollback",
+        "sagemaker:CreateArtifact",
+        "a version without lineage",
+    ),
+    ("*", "cloudwatch:DescribeAlarms", "a deployment that fails"),
+    (
+        "*",
+        "cloudwatch:DescribeAlarmHistory",
+        "a deployment that fails",
+    ),
+    (
+        "*",
+        "sagemaker:DeleteEndpointConfig",
+        "more releases than are kept",
+    ),
+    ("*", "sagemaker:DeleteModel", "more releases than are kept"),
     ("doctor", "ec2:DescribeInternetGateways", "only with quotas"),
     ("doctor", "ec2:DescribeAddresses", "only with quotas"),
 ];
@@ -342,6 +374,15 @@ fn models(recorder: &mut Recorder) {
     let _ = recorder
         .run("promote", &["promote", "1", "--yes"])
         .success();
+    for name in ["releases list", "releases show", "releases verify"] {
+        let _ = recorder.plain(name).success();
+    }
+    let _ = recorder
+        .run("releases diff", &["releases", "diff", "1", "1"])
+        .success();
+    let _ = recorder.plain("train").success();
+    let _ = recorder.run("promote", &["promote", "--yes"]).success();
+    let _ = recorder.run("rollback", &["rollback", "--yes"]).success();
     let _ = recorder.plain("models list").success();
     let compare = ["models", "compare", "1", "2"];
     let _ = recorder.run("models compare", &compare).success();

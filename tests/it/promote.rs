@@ -121,26 +121,29 @@ fn a_version_is_approved_before_it_is_promoted() {
         trained.stdout
     );
 
-    let pending = sandbox.mlops(["--local", "promote"]).code(3);
+    // The newest version is the default. Without a terminal, nobody can approve it.
+    let pending = sandbox.mlops(["--local", "promote"]).code(2);
     assert!(
-        pending.stderr.contains("pending approval: 1"),
+        pending
+            .stderr
+            .contains("Version 1 of small is pending approval"),
         "{}",
         pending.stderr
     );
-    assert!(
-        pending.stderr.contains("`mlops --local promote 1`"),
-        "{}",
-        pending.stderr
-    );
+    let planned = ["--local", "promote", "--dry-run", "--output", "json"];
+    let planned = sandbox.mlops(planned).success().json();
+    assert_eq!(planned["version"], 1, "{planned}");
+    assert_eq!(planned["approve"], true, "{planned}");
+    assert_eq!(planned["live"], Value::Null, "{planned}");
     let unknown = promote(&sandbox, "9").code(1);
     assert!(
         unknown.stderr.contains("its versions are: 1"),
         "{}",
         unknown.stderr
     );
-    let unasked = sandbox.mlops(["--local", "promote", "1"]);
-    assert_ne!(unasked.code, Some(0), "it asks before it approves");
-    assert_eq!(status(&sandbox)["endpoint"], Value::Null);
+    let after = status(&sandbox);
+    assert_eq!(after["endpoint"], Value::Null);
+    assert_eq!(after["models"][0]["status"], "PendingManualApproval");
 }
 
 #[test]
@@ -216,6 +219,11 @@ fn a_version_that_does_not_start_leaves_the_live_one() {
     assert!(
         broken.stderr.contains("ping health check"),
         "{}",
+        broken.stderr
+    );
+    assert!(
+        broken.stderr.contains("  this model cannot be loaded"),
+        "the last lines of its log: {}",
         broken.stderr
     );
     let after = status(&sandbox);

@@ -16,13 +16,13 @@ use crate::sandbox::Sandbox;
 /// Where to hold a client: at its first request for an operation, before the server receives the
 /// request or before the client receives the response.
 #[derive(Debug, Clone, Copy)]
-enum Point {
+pub(crate) enum Point {
     Before(&'static str),
     After(&'static str),
 }
 
 /// A proxy in front of the local cloud that holds one request.
-struct HoldingProxy {
+pub(crate) struct HoldingProxy {
     url: String,
     reached: Receiver<()>,
     released: Arc<(Mutex<bool>, Condvar)>,
@@ -142,10 +142,16 @@ fn address(sandbox: &Sandbox) -> String {
 }
 
 fn promote(sandbox: &Sandbox, version: u32, place: &[&str]) -> Child {
+    start(sandbox, &["promote", &version.to_string()], place)
+}
+
+/// Starts a command that asks.
+fn start(sandbox: &Sandbox, words: &[&str], place: &[&str]) -> Child {
     let mut command: Command = sandbox.command("");
     command
         .args(place)
-        .args(["promote", &version.to_string(), "--yes", "--output", "json"])
+        .args(words)
+        .args(["--yes", "--output", "json"])
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .stdin(Stdio::null())
@@ -156,8 +162,13 @@ fn promote(sandbox: &Sandbox, version: u32, place: &[&str]) -> Child {
 
 /// A promotion that is held at a point.
 fn held(sandbox: &Sandbox, version: u32, point: Point) -> (Child, HoldingProxy) {
+    hold(sandbox, &["promote", &version.to_string()], point)
+}
+
+/// A command that is held at a point.
+pub(crate) fn hold(sandbox: &Sandbox, words: &[&str], point: Point) -> (Child, HoldingProxy) {
     let holding = HoldingProxy::new(&address(sandbox), point);
-    let child = promote(sandbox, version, &["--endpoint-url", &holding.url]);
+    let child = start(sandbox, words, &["--endpoint-url", &holding.url]);
     holding.wait();
     (child, holding)
 }
@@ -277,6 +288,12 @@ fn issue_8_2_5_the_next_promotion_completes_that_of_a_killed_client() {
         let (succeeded, _, said) = output_of(promote(&sandbox, version, &["--local"]));
         assert!(succeeded, "{point:?}: {said}");
         assert_eq!(status(&sandbox)["live"], version, "{point:?}");
+        // The second client completed the release of the first, with its exact bytes.
+        let list = sandbox.mlops(["--local", "releases", "list", "--output", "json"]);
+        let list = list.success().json();
+        let releases = list["releases"].as_array().unwrap();
+        assert_eq!(releases.len(), version as usize, "{point:?}: {list:#}");
+        assert_eq!(releases[0]["outcome"], "live", "{point:?}: {list:#}");
     }
     // Nobody resumes this one: another version replaces what it left behind.
     let (mut killed, _holding) = held(&sandbox, 4, Point::After("CreateChangeSet"));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use aws_sdk_ecr::types::ImageIdentifier;
 use mlops_oci::{Digest, registry};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 
 use super::{Described, identifier, parse_digest};
-use crate::aws::{AwsResultExt, Clients};
+use crate::aws::{AwsResultExt, Clients, Missing};
 
 /// Maximum size in bytes of a configuration to read.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -94,6 +95,27 @@ async fn manifests(
         }
     }
     Ok(found)
+}
+
+/// Returns the manifest of an image as the registry has it, unverified; `None` if the image does not exist.
+pub async fn image_manifest(
+    clients: &Clients,
+    repository: &str,
+    digest: &str,
+) -> Result<Option<String>> {
+    let answer = clients
+        .ecr
+        .batch_get_image()
+        .repository_name(repository)
+        .image_ids(ImageIdentifier::builder().image_digest(digest).build())
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot read a manifest of `{repository}`"),
+            Missing::Repository,
+        )?;
+    let image = answer.and_then(|answer| answer.images?.into_iter().next());
+    Ok(image.and_then(|image| image.image_manifest))
 }
 
 /// Verifies content against its digest.

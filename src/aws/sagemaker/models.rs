@@ -66,6 +66,12 @@ pub struct Model {
     pub metrics: Map<String, Value>,
     /// Its metadata (image, data version, …).
     pub properties: BTreeMap<String, String>,
+    /// When it was last changed; before it has a stage, that is the decision of the approver.
+    #[serde(skip)]
+    pub changed: Option<Timestamp>,
+    /// ARN of the identity that changed it last.
+    #[serde(skip)]
+    pub changed_by: Option<String>,
 }
 
 /// The lifecycle stage of a version: `STAGE/STATUS` as text. Other programs may set any value.
@@ -154,6 +160,11 @@ pub async fn all(clients: &Clients, group: &str) -> Result<Vec<ModelVersion>> {
     list(clients, group, usize::MAX).await
 }
 
+/// Returns a version of a list.
+pub fn find(versions: &[ModelVersion], version: Version) -> Option<&ModelVersion> {
+    versions.iter().find(|found| found.version == version)
+}
+
 /// Returns a version with its metrics, by ARN; `None` if it does not exist.
 pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
     let described = clients
@@ -174,6 +185,27 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         model.metrics = metrics(clients, uri).await?;
     }
     Ok(Some(model))
+}
+
+/// Returns the artifact of a version; `None` if it has none, or was deleted.
+pub async fn artifact(clients: &Clients, arn: &str) -> Result<Option<String>> {
+    let described = clients
+        .sagemaker
+        .describe_model_package()
+        .model_package_name(arn)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot describe the model package {arn}"),
+            Missing::ModelPackage,
+        )?;
+    let containers = described.as_ref().and_then(|described| {
+        let specification = described.inference_specification()?;
+        specification.containers().first()
+    });
+    Ok(containers
+        .and_then(|container| container.model_data_url())
+        .map(str::to_owned))
 }
 
 /// Approves a version.
@@ -309,6 +341,12 @@ fn read(package: &DescribeModelPackageOutput) -> Result<Model> {
             .and_then(|uri| uri.parse().ok()),
         metrics: Map::new(),
         properties,
+        changed: package.last_modified_time().and_then(timestamp),
+        changed_by: package
+            .last_modified_by()
+            .and_then(|by| by.iam_identity())
+            .and_then(|identity| identity.arn())
+            .map(str::to_owned),
     })
 }
 

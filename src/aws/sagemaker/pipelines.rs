@@ -81,3 +81,15 @@ pub async fn start(
         .pipeline_execution_arn
         .context("SageMaker returned no ARN for the run that it started")
 }
+
+/// Returns the text of the definition that a run was started with; `None` if the run was deleted.
+pub async fn executed_definition(clients: &Clients, run: &str) -> Result<Option<String>> {
+    let described = clients
+        .sagemaker
+        .describe_pipeline_definition_for_execution()
+        .pipeline_execution_arn(run)
+        .send()
+        .await
+        .aws_if_found("cannot read the definition of the run", Missing::Resource)?;
+    Ok(described.and_then(|described| described.pipeline_definition))
+}

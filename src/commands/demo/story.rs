@@ -149,6 +149,12 @@ pub(super) const STORY: &[StoryStep] = &[
     )
     .by(READER),
     mlops(
+        "   Verify that the endpoint still serves what was released.",
+        &["releases", "verify"],
+        0,
+    )
+    .by(READER),
+    mlops(
         "   Trace the origin of the deployed model.",
         &["lineage"],
         0,

@@ -12,6 +12,7 @@ use crate::aws::{Clients, hosting};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, Part};
+use crate::releases::prune;
 
 /// Delete the endpoint and its models
 ///
@@ -107,6 +108,10 @@ pub(super) async fn run(
         .hint(format!(
             "delete it: aws sagemaker delete-endpoint --endpoint-name {name}"
         ));
+    }
+    for left in prune::everything(clients, name).await? {
+        ctx.progress
+            .say(format!("model or endpoint configuration {left}: deleted"));
     }
     // The registry must not call a version live that nobody serves.
     if let Some(package) = live.and_then(|live| live.model_package)

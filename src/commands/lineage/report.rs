@@ -178,6 +178,8 @@ mod tests {
             metrics_uri: None,
             metrics: serde_json::Map::new(),
             properties: BTreeMap::new(),
+            changed: None,
+            changed_by: None,
         };
         let graph = Graph {
             ascendants: vec![

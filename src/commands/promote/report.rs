@@ -1,13 +1,38 @@
 //! The report of `mlops promote`.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use mlops_core::names::Version;
 use serde::Serialize;
 
 use crate::aws::state::EndpointState;
 use crate::output::Report;
+use crate::releases::plan::Comparison;
+use crate::releases::sample::SampleAnswer;
+
+/// The result of `mlops promote`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Promotion {
+    /// `--dry-run` deployed nothing.
+    Planned(Box<PlannedReport>),
+    /// The version is live.
+    Live(Box<PromoteReport>),
+}
+
+/// What a promotion would do.
+#[derive(Debug, Serialize)]
+pub struct PlannedReport {
+    /// The model package group.
+    pub model: String,
+    /// The version to deploy.
+    pub version: Version,
+    /// Whether it would be approved.
+    pub approve: bool,
+    /// What would change.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+}
 
 /// The deployed version and its endpoint.
 #[derive(Debug, Serialize)]
@@ -16,7 +41,11 @@ pub struct PromoteReport {
     pub model: String,
     /// The version that is live.
     pub version: Version,
-    /// Its ARN.
+    /// The release's number.
+    pub release: u32,
+    /// SHA-256 of the release's manifest.
+    pub manifest_sha256: String,
+    /// The version's ARN.
     pub model_package_arn: String,
     /// True if this command approved it.
     pub approved_now: bool,
@@ -37,23 +66,37 @@ pub struct PromoteReport {
     pub next: String,
 }
 
-/// The endpoint's response to the sample.
-#[derive(Debug, Serialize)]
-pub struct SampleAnswer {
-    /// Path of the sample, relative to mlops.toml.
-    pub file: PathBuf,
-    /// Content type of the request.
-    pub content_type: &'static str,
-    /// Body of the response.
-    pub answer: String,
+impl Report for Promotion {}
+
+impl fmt::Display for Promotion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planned(planned) => planned.fmt(f),
+            Self::Live(live) => live.fmt(f),
+        }
+    }
 }
 
-impl Report for PromoteReport {}
+impl fmt::Display for PlannedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.comparison.to_string())?;
+        let approve = if self.approve { ", and approve it" } else { "" };
+        writeln!(
+            f,
+            "\nDry run: nothing was changed. It would deploy version {} of {}{approve}.",
+            self.version, self.model
+        )
+    }
+}
 
 impl fmt::Display for PromoteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let was = if self.changed { "is" } else { "was already" };
-        writeln!(f, "Version {} of {} {was} live.", self.version, self.model)?;
+        writeln!(
+            f,
+            "Version {} of {} {was} live, as release {}.",
+            self.version, self.model, self.release
+        )?;
         if self.approved_now {
             writeln!(f, "  approved       just now, by you")?;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::StatusReport;
+use crate::releases::store::Outcome;
 
 impl StatusReport {
     /// Returns the state of each part that can change, by its name.
@@ -41,6 +42,10 @@ impl StatusReport {
         }
         if let Some(live) = self.live {
             add("live".to_owned(), format!("version {live}"));
+        }
+        if let Some(last) = &self.last_release {
+            let word = last.outcome.map_or("in progress", Outcome::as_str);
+            add(format!("release {}", last.release), word.to_owned());
         }
         if let Some(monitor) = &self.monitor {
             let found = format!("{} violations at {}", monitor.violations, monitor.time);

@@ -13,6 +13,8 @@ use crate::aws::sagemaker::models::ModelVersion;
 use crate::aws::state::{ModelApproval, RunState};
 use crate::infra::{PARTS, Part};
 use crate::output::Report;
+use crate::releases::candidate::{self, Withdrawn};
+use crate::releases::store::{Outcome, Release};
 
 /// The project at a glance.
 #[derive(Debug, Serialize)]
@@ -41,6 +43,13 @@ pub struct StatusReport {
     pub endpoint: Option<Endpoint>,
     /// The version that the endpoint serves.
     pub live: Option<Version>,
+    /// The release that the endpoint serves.
+    pub release: Option<u32>,
+    /// The newest release, whatever became of it.
+    pub last_release: Option<LastRelease>,
+    /// The versions that must not be suggested.
+    #[serde(skip)]
+    pub withdrawn: Withdrawn,
     /// The last monitoring result.
     pub monitor: Option<Monitoring>,
     /// What waits for a person.
@@ -89,6 +98,31 @@ pub struct Waiting {
     pub command: String,
 }
 
+/// The newest release.
+#[derive(Debug, Serialize)]
+pub struct LastRelease {
+    /// Its number.
+    pub release: u32,
+    /// Its version of the model.
+    pub version: Version,
+    /// What became of it; null while it is being deployed.
+    pub outcome: Option<Outcome>,
+    /// Why, if it is not live.
+    pub reason: Option<String>,
+}
+
+impl LastRelease {
+    /// Summarizes a release.
+    pub fn new(release: &Release) -> Self {
+        Self {
+            release: release.number(),
+            version: release.sealed.manifest.model.version,
+            outcome: release.outcome(),
+            reason: release.last().and_then(|event| event.reason.clone()),
+        }
+    }
+}
+
 /// A pipeline execution.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
@@ -127,6 +161,9 @@ impl StatusReport {
             models: Vec::new(),
             endpoint: None,
             live: None,
+            release: None,
+            last_release: None,
+            withdrawn: Withdrawn::default(),
             monitor: None,
             waiting: Vec::new(),
             billed: Vec::new(),
@@ -148,6 +185,7 @@ impl StatusReport {
     /// Returns the versions that wait for an approval, newest first.
     pub(super) fn approvals(&self, command: impl Fn(Version) -> String) -> Vec<Waiting> {
         self.versions(ModelApproval::is_pending)
+            .filter(|version| !self.withdrawn.has(*version))
             .map(|version| Waiting {
                 what: format!("version {version}"),
                 waits_for: "an approver",
@@ -179,12 +217,8 @@ impl StatusReport {
         {
             return format!("runs show {}", run.id);
         }
-        let above_live = |version: &Version| self.live.is_none_or(|live| *version > live);
-        let candidate = self
-            .versions(ModelApproval::is_approved)
-            .chain(self.versions(ModelApproval::is_pending))
-            .filter(above_live)
-            .max();
+        let candidate = candidate::newest(&self.models, self.live, &self.withdrawn);
+        let candidate = candidate.map(|found| found.version);
         if let Some(version) = candidate {
             return format!("promote {version}");
         }

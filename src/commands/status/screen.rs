@@ -7,6 +7,7 @@ use mlops_core::text::{clean, states, time};
 
 use super::report::{NewestImage, StatusReport};
 use crate::aws::state::ModelApproval;
+use crate::releases::store::Outcome;
 
 impl NewestImage {
     /// Formats an image: `sha256:1f2e3d4c5b6a, develop, commit 1234567890`. A tag of 40 hexadecimal
@@ -173,10 +174,26 @@ impl fmt::Display for StatusReport {
             let live = self
                 .live
                 .map_or_else(none, |version| format!("version {version}"));
-            format!("{} {}, live: {live}", endpoint.name, endpoint.status)
+            let release = self.release;
+            let release = release.map_or_else(String::new, |number| format!(", release {number}"));
+            format!(
+                "{} {}, live: {live}{release}",
+                endpoint.name, endpoint.status
+            )
         });
         line(f, "endpoint", &endpoint)?;
-        if let Some(failure) = self.endpoint.as_ref().and_then(|e| e.failure.as_deref()) {
+        let last = self.last_release.as_ref();
+        if let Some(last) = last.filter(|last| Some(last.release) != self.release) {
+            let word = last.outcome.map_or("in progress", Outcome::as_str);
+            let why = last.reason.as_deref().map(|why| format!(": {why}"));
+            let (release, version) = (last.release, last.version);
+            let why = why.unwrap_or_default();
+            line(
+                f,
+                "",
+                &format!("release {release} (version {version}) {word}{why}"),
+            )?;
+        } else if let Some(failure) = self.endpoint.as_ref().and_then(|e| e.failure.as_deref()) {
             line(f, "", &format!("last deployment failed: {failure}"))?;
         }
         let monitor = self.monitor.as_ref().map_or_else(none, |monitor| {

@@ -52,6 +52,9 @@ fn report() -> StatusReport {
             model_package: Some("arn/9".to_owned()),
         }),
         live: Some(Version(9)),
+        release: None,
+        last_release: None,
+        withdrawn: crate::releases::candidate::Withdrawn::default(),
         monitor: None,
         waiting: (1..=4)
             .map(|number| Waiting {

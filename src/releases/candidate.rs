@@ -1,0 +1,206 @@
+//! Selects the version to promote.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint, hinted};
+use mlops_core::names::Version;
+
+use super::store::{History, Outcome};
+use crate::aws::sagemaker::models::ModelVersion;
+
+/// Why a version is never suggested: its newest release failed or was rolled back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Withdrawn(BTreeMap<Version, (u32, Outcome)>);
+
+impl Withdrawn {
+    /// Reads the outcomes of releases. The newest release of a version decides.
+    pub fn of(history: &History) -> Self {
+        let mut newest: BTreeMap<Version, (u32, Outcome)> = BTreeMap::new();
+        for release in &history.releases {
+            // An abandoned release says nothing about its version.
+            if let Some(outcome) = release
+                .outcome()
+                .filter(|outcome| *outcome != Outcome::Abandoned)
+            {
+                let version = release.sealed.manifest.model.version;
+                newest.entry(version).or_insert((release.number(), outcome));
+            }
+        }
+        newest.retain(|_, (_, outcome)| matches!(outcome, Outcome::Failed | Outcome::RolledBack));
+        Self(newest)
+    }
+
+    /// Returns whether a version must not be suggested.
+    pub fn has(&self, version: Version) -> bool {
+        self.0.contains_key(&version)
+    }
+
+    /// Describes a version: `3 (release 5 was rolled back)`.
+    fn text(&self, version: Version) -> Option<String> {
+        let (release, outcome) = self.0.get(&version)?;
+        let what = if *outcome == Outcome::Failed {
+            "failed to deploy"
+        } else {
+            "was rolled back"
+        };
+        Some(format!("{version} (release {release} {what})"))
+    }
+}
+
+/// Returns the version that `mlops promote` promotes without an argument: the newest that is approved, or
+/// pending approval, newer than the live one, and not withdrawn. `versions` are newest first.
+pub fn newest<'a>(
+    versions: &'a [ModelVersion],
+    live: Option<Version>,
+    withdrawn: &Withdrawn,
+) -> Option<&'a ModelVersion> {
+    versions
+        .iter()
+        .filter(|version| live.is_none_or(|live| version.version > live))
+        .filter(|version| version.status.is_approved() || version.status.is_pending())
+        .find(|version| !withdrawn.has(version.version))
+}
+
+/// Selects the requested version, or the default. `command` formats a command line to suggest.
+pub fn choose<'a>(
+    group: &str,
+    versions: &'a [ModelVersion],
+    live: Option<Version>,
+    withdrawn: &Withdrawn,
+    wanted: Option<Version>,
+    command: impl Fn(&str) -> String,
+) -> Result<&'a ModelVersion> {
+    if versions.is_empty() {
+        return Err(anyhow::anyhow!("{group} has no versions yet"))
+            .hint(format!("create one with `{}`", command("train")));
+    }
+    let Some(wanted) = wanted else {
+        if let Some(found) = newest(versions, live, withdrawn) {
+            return Ok(found);
+        }
+        let state = live.map_or_else(
+            || "no version is live".to_owned(),
+            |live| format!("version {live} is live"),
+        );
+        let left: Vec<String> = versions
+            .iter()
+            .filter(|version| live.is_none_or(|live| version.version > live))
+            .filter_map(|version| withdrawn.text(version.version))
+            .collect();
+        let left = if left.is_empty() {
+            String::new()
+        } else {
+            format!("; not considered: version {}", left.join(", "))
+        };
+        return Err(anyhow::anyhow!("nothing to promote: {state}{left}"))
+            .hint(format!("train a new version with `{}`", command("train")));
+    };
+    let Some(found) = versions.iter().find(|version| version.version == wanted) else {
+        let all: Vec<String> = versions
+            .iter()
+            .map(|version| version.version.to_string())
+            .collect();
+        return Err(anyhow::anyhow!("{group} has no version {wanted}"))
+            .hint(format!("its versions are: {}", all.join(", ")));
+    };
+    if found.status.is_rejected() {
+        return Err(hinted(
+            Failure::new(
+                Exit::Refused,
+                format!("version {wanted} of {group} was rejected, so it cannot be deployed"),
+            ),
+            format!(
+                "an approver can reconsider it: `{}`",
+                command(&format!("models approve {wanted}"))
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::state::ModelApproval;
+    use crate::releases::store::tests::release;
+
+    fn command(rest: &str) -> String {
+        format!("mlops {rest}")
+    }
+
+    fn versions(list: &[(i32, &str)]) -> Vec<ModelVersion> {
+        list.iter()
+            .map(|(version, approval)| ModelVersion {
+                version: Version(*version),
+                arn: format!("arn/{version}"),
+                status: ModelApproval::named(approval),
+            })
+            .collect()
+    }
+
+    fn withdrawn(list: &[(u32, i32, &[Outcome])]) -> Withdrawn {
+        let releases = list
+            .iter()
+            .map(|(number, version, outcomes)| release(*number, *version, outcomes));
+        Withdrawn::of(&History {
+            releases: releases.collect(),
+        })
+    }
+
+    #[test]
+    fn without_a_version_the_newest_after_the_live_one_is_promoted() {
+        let all = versions(&[
+            (4, "PendingManualApproval"),
+            (3, "Approved"),
+            (2, "Rejected"),
+            (1, "Approved"),
+        ]);
+        let none = Withdrawn::default();
+        let chosen = |live, withdrawn: &Withdrawn| {
+            newest(&all, live, withdrawn).map(|version| version.version.0)
+        };
+        assert_eq!(chosen(None, &none), Some(4));
+        assert_eq!(chosen(Some(Version(4)), &none), None);
+        let failed = withdrawn(&[(5, 4, &[Outcome::Failed])]);
+        assert_eq!(chosen(None, &failed), Some(3));
+        assert_eq!(chosen(Some(Version(3)), &failed), None);
+        let error = choose("g", &all, Some(Version(3)), &failed, None, command).unwrap_err();
+        assert!(
+            error.to_string().contains("4 (release 5 failed to deploy)"),
+            "{error}"
+        );
+        let advice = mlops_core::error::hints(&error).join(" ");
+        assert!(!advice.contains("promote"), "{advice}");
+    }
+
+    #[test]
+    fn the_newest_release_of_a_version_decides() {
+        use Outcome::{Abandoned, Failed, Live, RolledBack};
+        let found = withdrawn(&[
+            (6, 3, &[Abandoned]),
+            (5, 3, &[Live, RolledBack]),
+            (4, 2, &[Live]),
+            (3, 2, &[Failed]),
+            (2, 1, &[]),
+        ]);
+        assert!(found.has(Version(3)));
+        assert!(!found.has(Version(2)) && !found.has(Version(1)));
+    }
+
+    #[test]
+    fn rejected_and_unknown_versions_are_refused() {
+        let all = versions(&[(2, "Rejected"), (1, "Approved")]);
+        let none = Withdrawn::default();
+        let wanted = |version| choose("g", &all, None, &none, Some(Version(version)), command);
+        let error = wanted(2).unwrap_err();
+        assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
+        let error = wanted(9).unwrap_err();
+        assert_eq!(mlops_core::error::exit(&error), Exit::Failed);
+        assert_eq!(mlops_core::error::hints(&error), ["its versions are: 2, 1"]);
+        assert!(choose("g", &[], None, &none, None, command).is_err());
+        // A withdrawn version can be requested.
+        let failed = withdrawn(&[(1, 1, &[Outcome::Failed])]);
+        assert!(choose("g", &all, None, &failed, Some(Version(1)), command).is_ok());
+    }
+}

@@ -1,0 +1,535 @@
+//! Deploys a release.
+//!
+//! ```text
+//! prepare change set (the lock) ── write manifest N+1 ── approve ── execute ── wait ── prove
+//!        │ lost: nothing changed     │ taken: nothing changed                       │
+//!        └───────────────────────────┴── discard the change set                     ├── live ── stage, lineage
+//!                                                                                   └── failed, rolled back
+//! ```
+//!
+//! A client that is killed leaves the newest manifest without an outcome. The same request then adopts that
+//! manifest with its exact bytes, so that its change set is the same too, and continues where it stopped.
+
+use anyhow::{Context as _, Result, anyhow};
+use jiff::Timestamp;
+use mlops_core::error::{Exit, Hint, cause, hinted, message};
+
+use super::manifest::{Manifest, Sealed};
+use super::proof::{self, Live, Mismatch};
+use super::sample::{Sample, SampleAnswer};
+use super::store::{Event, History, Outcome, Release, Store};
+use super::{failure, prune, restore};
+use crate::aws::hosting::Endpoint;
+use crate::aws::sagemaker::models::{self, ModelVersion};
+use crate::aws::{Clients, endpoint_failure, hosting, lineage, release};
+use crate::config::Project;
+use crate::context::Context;
+use crate::infra::{self, Part, Platform};
+
+/// A release to deploy.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its stacks.
+    pub platform: &'a Platform,
+    /// The releases so far.
+    pub history: &'a History,
+    /// The manifest, with the next number.
+    pub manifest: Manifest,
+    /// Whether to approve the version.
+    pub approve: bool,
+    /// The versions in the registry.
+    pub versions: &'a [ModelVersion],
+    /// The endpoint before the deployment.
+    pub endpoint: Option<&'a Endpoint>,
+    /// The request that the endpoint must answer.
+    pub sample: Option<&'a Sample>,
+    /// The release that this one rolls back.
+    pub rolls_back: Option<&'a Release>,
+}
+
+/// A release that is live.
+#[derive(Debug)]
+pub struct Deployed {
+    /// Its manifest.
+    pub sealed: Sealed,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The answer to the sample.
+    pub sample: Option<SampleAnswer>,
+    /// Whether the stack was changed.
+    pub changed: bool,
+}
+
+/// What every step needs.
+struct Deployment<'a> {
+    ctx: &'a Context,
+    clients: &'a Clients,
+    request: &'a Request<'a>,
+    store: Store,
+    sealed: Sealed,
+    /// When the deployment began.
+    since: Timestamp,
+}
+
+/// Deploys a release and proves it.
+pub async fn deploy(ctx: &Context, clients: &Clients, request: &Request<'_>) -> Result<Deployed> {
+    let adopted = request
+        .history
+        .pending()
+        .filter(|pending| pending.sealed.manifest.is_same_request(&request.manifest));
+    let sealed = match adopted {
+        Some(adopted) => {
+            ctx.progress.say(format!(
+                "release {} was started before; completing it",
+                adopted.number()
+            ));
+            adopted.sealed.clone()
+        }
+        None => request.manifest.clone().seal()?,
+    };
+    let deployment = Deployment {
+        ctx,
+        clients,
+        request,
+        store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
+        sealed,
+        since: Timestamp::now(),
+    };
+    deployment.follow_up().await?;
+    let result = deployment.execute(adopted.is_none()).await;
+    let changed = match result {
+        Ok(changed) => changed,
+        Err(error) if cause::<infra::StackFailed>(&error).is_some() => {
+            return Err(deployment.not_deployed(error).await);
+        }
+        Err(error) => return Err(error),
+    };
+    let (endpoint, sample) = deployment.prove().await?;
+    deployment.complete(&endpoint).await?;
+    Ok(Deployed {
+        sealed: deployment.sealed,
+        endpoint,
+        sample,
+        changed,
+    })
+}
+
+/// Returns the live release if it is what the manifest describes, and the stack agrees.
+pub async fn already<'a>(
+    clients: &Clients,
+    project: &Project,
+    serving: Option<&'a Release>,
+    manifest: &Manifest,
+) -> Result<Option<&'a Release>> {
+    let Some(release) = serving.filter(|live| live.sealed.manifest.serves_the_same(manifest))
+    else {
+        return Ok(None);
+    };
+    let stack = Part::Endpoint.stack(&project.file.name);
+    let deployed = infra::settled_outputs(clients, &stack).await?;
+    let checksum = deployed.and_then(|outputs| outputs.get("ReleaseChecksum").cloned());
+    Ok((checksum.as_deref() == Some(release.sealed.sha256.as_str())).then_some(release))
+}
+
+/// Proves a release that is live already, without deploying anything.
+pub async fn prove(
+    ctx: &Context,
+    clients: &Clients,
+    request: &Request<'_>,
+    sealed: &Sealed,
+) -> Result<Deployed> {
+    let deployment = Deployment {
+        ctx,
+        clients,
+        request,
+        store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
+        sealed: sealed.clone(),
+        since: Timestamp::now(),
+    };
+    let (endpoint, sample) = deployment.prove().await?;
+    deployment.complete(&endpoint).await?;
+    Ok(Deployed {
+        sealed: deployment.sealed,
+        endpoint,
+        sample,
+        changed: false,
+    })
+}
+
+impl Deployment<'_> {
+    /// Deploys the stack. Reserves it before anything else is written, so that a client that loses a race
+    /// changes nothing. Returns whether the stack was changed.
+    async fn execute(&self, is_new: bool) -> Result<bool> {
+        let Self { ctx, clients, .. } = self;
+        let spec = infra::endpoint_stack(
+            self.request.project,
+            self.request.platform,
+            &self.sealed.parameters(),
+        );
+        let status = ctx.command("status");
+        let _note = ctx.on_interrupt(format!(
+            "a deployment of {} that has started continues; check it with `{status}`",
+            spec.name
+        ));
+        let prepared = infra::prepare(clients, ctx.waiter, &ctx.progress, &spec).await?;
+        if let Err(error) = self.reserve(is_new, &spec.name).await {
+            if let Some(prepared) = &prepared {
+                let discarded = infra::discard(clients, ctx.waiter, prepared).await;
+                if let Err(left) = discarded {
+                    ctx.progress
+                        .say(format!("the change set was not deleted: {left:#}"));
+                }
+            }
+            return Err(error);
+        }
+        if is_new && let Some(left) = self.request.history.pending() {
+            self.close(left).await?;
+        }
+        let Some(prepared) = prepared else {
+            infra::unchanged(clients, &ctx.progress, &spec).await?;
+            return Ok(false);
+        };
+        let own = prepared.clone();
+        let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
+            .await
+            .hint(format!("check what the endpoint serves with `{status}`"))?;
+        if outcome.is_some() {
+            return Ok(true);
+        }
+        // The other deployment may be of this version, and rely on its approval.
+        let package = &self.sealed.manifest.model.package_arn;
+        if self.request.approve && !self.is_needed(&own, package).await? {
+            let why = "another promotion started first";
+            models::withdraw_approval(clients, package, why).await?;
+        }
+        let why = "another deployment started first";
+        self.failed(Outcome::Abandoned, why).await;
+        Err(infra::lost(clients, &spec.name))
+    }
+
+    /// Writes the manifest and approves the version.
+    async fn reserve(&self, is_new: bool, stack: &str) -> Result<()> {
+        if is_new && !self.store.write(self.clients, &self.sealed).await? {
+            return Err(infra::lost(self.clients, stack));
+        }
+        if !self.request.approve {
+            return Ok(());
+        }
+        let package = &self.sealed.manifest.model.package_arn;
+        let approved = models::approve(self.clients, package, "approved by `mlops promote`").await;
+        if let Err(error) = approved {
+            self.failed(Outcome::Abandoned, &message(&error)).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Returns true if a model package is live, or another deployment of it is prepared or in progress.
+    async fn is_needed(&self, own: &infra::Prepared, package: &str) -> Result<bool> {
+        if infra::is_deployed(self.clients, own, "ModelPackageArn", package).await? {
+            return Ok(true);
+        }
+        let endpoint = hosting::endpoint(self.clients, &self.sealed.manifest.endpoint).await?;
+        Ok(endpoint.is_some_and(|endpoint| endpoint.serves(package)))
+    }
+
+    /// Waits for the endpoint and proves that it serves the release.
+    async fn prove(&self) -> Result<(Endpoint, Option<SampleAnswer>)> {
+        let Self { ctx, clients, .. } = self;
+        let name = &self.sealed.manifest.endpoint;
+        release::settled(clients, ctx.waiter, name, |status| {
+            ctx.progress.say(format!("endpoint {name}: {status}"));
+        })
+        .await?;
+        let live = proof::live(clients, name)
+            .await?
+            .with_context(|| format!("the endpoint {name} was deleted"))?;
+        let found = proof::compare(&self.sealed, &live);
+        if !found.is_empty() {
+            return Err(self.refuted(&live, &found).await);
+        }
+        let answered = match self.request.sample {
+            Some(sample) => Some(sample.send(clients, name).await.hint(format!(
+                "release {} is deployed; the response to the sample decides whether it works",
+                self.sealed.manifest.release
+            ))?),
+            None => None,
+        };
+        match answered.transpose() {
+            Ok(sample) => Ok((live.endpoint, sample)),
+            Err(problem) => {
+                let why = format!("the response to the sample is not acceptable: {problem}");
+                self.failed(Outcome::Failed, &why).await;
+                Err(self.not_proven(&why))
+            }
+        }
+    }
+
+    /// Brings the stack back to the release that the endpoint serves, if a client was killed before it could.
+    async fn follow_up(&self) -> Result<()> {
+        let Request {
+            project, history, ..
+        } = self.request;
+        let Some(endpoint) = self.request.endpoint else {
+            return Ok(());
+        };
+        let Some(served) = proof::serving(history, endpoint) else {
+            return Ok(());
+        };
+        let differs = restore::disagreement(self.clients, project, endpoint).await?;
+        match differs.and_then(|number| history.release(number)) {
+            Some(failed) if failed.outcome() == Some(Outcome::RolledBack) => {
+                self.restore(served, failed.number()).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records what became of the release that another client left.
+    async fn close(&self, left: &Release) -> Result<()> {
+        let Request {
+            project, endpoint, ..
+        } = self.request;
+        let outcome = restore::fate(self.clients, project, *endpoint, &left.sealed).await?;
+        let why = format!(
+            "release {} was deployed instead",
+            self.sealed.manifest.release
+        );
+        let reason = (outcome != Outcome::Live).then_some(why);
+        let event = self.event(outcome, reason).await?;
+        self.store.add(self.clients, &left.sealed, &event).await
+    }
+
+    /// Records why CloudFormation did not deploy the release, and returns the error.
+    async fn not_deployed(&self, error: anyhow::Error) -> anyhow::Error {
+        match failure::alarms(self.clients, &self.sealed, self.since).await {
+            Some(alarms) => {
+                self.failed(Outcome::RolledBack, &alarms).await;
+                hinted(error, alarms)
+            }
+            None => {
+                let reason = message(&error);
+                self.failed(Outcome::Failed, &reason).await;
+                self.explained(error, &reason).await
+            }
+        }
+    }
+
+    /// Prints the last log lines of the container that failed, and adds its likely cause to the error.
+    async fn explained(&self, error: anyhow::Error, reason: &str) -> anyhow::Error {
+        let name = &self.sealed.manifest.endpoint;
+        let since = Some(self.since);
+        match endpoint_failure::explain(self.clients, name, Some(reason), since).await {
+            Ok(found) => {
+                for line in found.report() {
+                    self.ctx.progress.say(line);
+                }
+                found.explain(error, &self.ctx.command("endpoint logs"))
+            }
+            Err(problem) => {
+                self.ctx.progress.say(format!(
+                    "the log of the endpoint cannot be read: {problem:#}"
+                ));
+                error
+            }
+        }
+    }
+
+    /// Records why the endpoint does not serve the release, and returns the error.
+    async fn refuted(&self, live: &Live, found: &[Mismatch]) -> anyhow::Error {
+        let endpoint = &live.endpoint;
+        let configuration = endpoint.configuration.as_deref().unwrap_or("none");
+        if endpoint.status.is_in_service() && !proof::is_of(configuration, &self.sealed) {
+            return self.rolled_back(endpoint, configuration).await;
+        }
+        if !endpoint.status.is_in_service() {
+            let reason = endpoint.failure.as_deref().unwrap_or("no reason given");
+            let why = format!(
+                "the endpoint {} is {}: {reason}",
+                endpoint.name, endpoint.status
+            );
+            self.failed(Outcome::Failed, &why).await;
+            return self.explained(anyhow!(why), reason).await;
+        }
+        let all: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let why = format!("what is live is not the release: {}", all.join("; "));
+        self.failed(Outcome::Failed, &why).await;
+        self.not_proven(&why)
+    }
+
+    /// Records a silent rollback, brings the stack back to the release that is live, and returns the error.
+    async fn rolled_back(&self, endpoint: &Endpoint, configuration: &str) -> anyhow::Error {
+        let alarms = failure::alarms(self.clients, &self.sealed, self.since).await;
+        let reason = alarms
+            .or_else(|| endpoint.failure.clone())
+            .unwrap_or_else(|| "no reason given".to_owned());
+        self.failed(Outcome::RolledBack, &reason).await;
+        let error = anyhow!(
+            "the endpoint {} was rolled back: it is in service with the configuration {configuration}, not \
+             with {} ({reason})",
+            endpoint.name,
+            self.sealed.configuration()
+        );
+        let error = hinted(error, self.log_hint(endpoint));
+        let Some(served) = proof::serving(self.request.history, endpoint) else {
+            return error;
+        };
+        let number = served.number();
+        match self.restore(served, self.sealed.manifest.release).await {
+            Ok(()) => hinted(
+                error,
+                format!("release {number} is live; the stack was brought back to it"),
+            ),
+            Err(problem) => hinted(
+                error,
+                format!(
+                    "release {number} is live, but the stack could not be brought back to it: {problem:#}"
+                ),
+            ),
+        }
+    }
+
+    /// Deploys the release that the endpoint serves again.
+    async fn restore(&self, served: &Release, failed: u32) -> Result<()> {
+        let Request {
+            project, platform, ..
+        } = self.request;
+        let sealed = &served.sealed;
+        let endpoint =
+            restore::restore(self.ctx, self.clients, project, platform, sealed, failed).await?;
+        let why = format!("restored after release {failed} was rolled back");
+        let mut event = self.event(Outcome::Live, Some(why)).await?;
+        event.configuration = endpoint.configuration;
+        self.store.add(self.clients, sealed, &event).await
+    }
+
+    fn log_hint(&self, endpoint: &Endpoint) -> String {
+        format!(
+            "see the log group /aws/sagemaker/Endpoints/{}",
+            endpoint.name
+        )
+    }
+
+    fn not_proven(&self, why: &str) -> anyhow::Error {
+        let number = self.sealed.manifest.release;
+        let error = anyhow!("release {number} is deployed, but not proven: {why}");
+        if self.request.history.live().is_none() {
+            return hinted(error, self.ctx.command("releases show"));
+        }
+        hinted(
+            error,
+            format!(
+                "return to the release before it with `{}`",
+                self.ctx.command("rollback")
+            ),
+        )
+    }
+
+    /// Records that the release is live.
+    async fn complete(&self, endpoint: &Endpoint) -> Result<()> {
+        let Self {
+            clients, request, ..
+        } = self;
+        let manifest = &self.sealed.manifest;
+        // First: until the new release is recorded as live, the same command completes it.
+        if let Some(before) = request.rolls_back {
+            let why = manifest
+                .note
+                .clone()
+                .unwrap_or_else(|| format!("rolled back by release {}", manifest.release));
+            let event = self.event(Outcome::RolledBack, Some(why)).await?;
+            self.store.add(clients, &before.sealed, &event).await?;
+        }
+        let mut event = self.event(Outcome::Live, None).await?;
+        event.configuration.clone_from(&endpoint.configuration);
+        self.store.add(clients, &self.sealed, &event).await?;
+        let version = manifest.model.version;
+        let chosen = request
+            .versions
+            .iter()
+            .find(|found| found.version == version);
+        if let Some(chosen) = chosen {
+            let description = format!(
+                "endpoint {}, release {}",
+                manifest.endpoint, manifest.release
+            );
+            release::mark_live(clients, request.versions, chosen, &description).await?;
+            if let Some(model) = models::describe(clients, &chosen.arn).await? {
+                lineage::register(clients, request.project.file.name.as_str(), &model).await?;
+            }
+        }
+        self.prune(endpoint, event).await;
+        Ok(())
+    }
+
+    /// Deletes models and configurations of old releases. The release is live, whether that succeeds or not.
+    async fn prune(&self, endpoint: &Endpoint, live: Event) {
+        let Request {
+            project,
+            history,
+            rolls_back,
+            ..
+        } = self.request;
+        let number = self.sealed.manifest.release;
+        let mut history = History {
+            releases: history
+                .releases
+                .iter()
+                .filter(|release| release.number() != number)
+                .filter(|release| rolls_back.is_none_or(|back| back.number() != release.number()))
+                .cloned()
+                .collect(),
+        };
+        let own = Release {
+            sealed: self.sealed.clone(),
+            recorded_sha256: Some(self.sealed.sha256.clone()),
+            events: vec![live],
+        };
+        history.releases.insert(0, own);
+        let keep = project.file.deploy.keep;
+        match prune::prune(self.clients, endpoint, &history, number, keep).await {
+            Ok(deleted) if deleted.is_empty() => {}
+            Ok(deleted) => self.ctx.progress.say(format!(
+                "deleted models and configurations of old releases: {}",
+                deleted.join(", ")
+            )),
+            Err(error) => {
+                let text = format!(
+                    "models and configurations of old releases were not deleted: {error:#}"
+                );
+                // Whoever may delete them does it after the next deployment.
+                if mlops_core::error::exit(&error) == Exit::Credentials {
+                    self.ctx.progress.detail(text);
+                } else {
+                    self.ctx.progress.say(text);
+                }
+            }
+        }
+    }
+
+    /// Records what became of the release. The error that led here is more important than one of this.
+    async fn failed(&self, outcome: Outcome, reason: &str) {
+        let recorded = async {
+            let event = self.event(outcome, Some(reason.to_owned())).await?;
+            self.store.add(self.clients, &self.sealed, &event).await
+        };
+        if let Err(error) = recorded.await {
+            self.ctx.progress.say(format!(
+                "the outcome of release {} was not recorded: {error:#}",
+                self.sealed.manifest.release
+            ));
+        }
+    }
+
+    async fn event(&self, outcome: Outcome, reason: Option<String>) -> Result<Event> {
+        Ok(Event {
+            outcome,
+            at: self.ctx.now(),
+            by: self.clients.caller().await?.to_owned(),
+            reason,
+            configuration: None,
+        })
+    }
+}

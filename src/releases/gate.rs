@@ -1,0 +1,198 @@
+//! `promote --if-better METRIC`: compares a metric of the candidate with that of the live release.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint};
+use serde_json::{Map, Value};
+
+use crate::config::Better;
+
+/// The prefix of the properties of a model package that declare which value of a metric is better:
+/// `Better.rmse = lower`.
+const PROPERTY: &str = "Better.";
+
+/// The measurements of one version.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// What to call it: `version 3`.
+    pub name: &'a str,
+    /// Its metrics.
+    pub metrics: &'a Map<String, Value>,
+    /// The version of the data that it was trained and measured on.
+    pub data_version: Option<&'a str>,
+}
+
+/// Returns which value of a metric is better: as the model package declares, otherwise as mlops.toml does.
+///
+/// # Errors
+/// Neither declares it, or the package's value is neither `lower` nor `higher` (exit 2).
+pub fn direction(
+    metric: &str,
+    properties: &BTreeMap<String, String>,
+    declared: &BTreeMap<String, Better>,
+) -> Result<Better> {
+    let name = format!("{PROPERTY}{metric}");
+    if let Some(text) = properties.get(&name) {
+        return match text.as_str() {
+            "lower" => Ok(Better::Lower),
+            "higher" => Ok(Better::Higher),
+            other => Err(Failure::usage(format!(
+                "the model package declares {name} as `{other}`, which is neither lower nor higher"
+            ))),
+        };
+    }
+    declared.get(metric).copied().ok_or_else(|| {
+        Failure::usage(format!(
+            "neither the model package nor mlops.toml declares which value of {metric} is better"
+        ))
+    })
+    .hint(format!(
+        "add `{metric} = \"lower\"` or `{metric} = \"higher\"` to [deploy.metrics] in mlops.toml, or the property \
+         {name} to the model package"
+    ))
+}
+
+/// Fails (exit 3) unless the candidate is better. Any candidate is better than nothing.
+pub fn check(
+    metric: &str,
+    better: Better,
+    candidate: Measured<'_>,
+    live: Option<Measured<'_>>,
+    allow_other_data: bool,
+) -> Result<()> {
+    let value = |of: Measured<'_>| {
+        let found = of.metrics.get(metric).and_then(Value::as_f64);
+        found.filter(|value| value.is_finite()).ok_or_else(|| {
+            let known: Vec<&str> = of.metrics.keys().map(String::as_str).collect();
+            let known = if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", known.join(", "))
+            };
+            refused(format!("{} has no metric {metric}; {known}", of.name))
+        })
+    };
+    let new = value(candidate)?;
+    let Some(live) = live else {
+        return Ok(());
+    };
+    let old = value(live)?;
+    if candidate.data_version != live.data_version && !allow_other_data {
+        let data = |of: Measured<'_>| of.data_version.unwrap_or("an unknown version").to_owned();
+        return Err(refused(format!(
+            "{metric} was measured on different data: {} on {}, {} on {}",
+            candidate.name,
+            data(candidate),
+            live.name,
+            data(live)
+        )))
+        .hint("train again on the same data, or pass --allow-other-data to compare anyway");
+    }
+    let is_better = match better {
+        Better::Lower => new < old,
+        Better::Higher => new > old,
+    };
+    if is_better {
+        return Ok(());
+    }
+    let word = if new.total_cmp(&old).is_eq() {
+        "the same as"
+    } else {
+        "worse than"
+    };
+    Err(refused(format!(
+        "{metric} of {} is {new}, {word} {old} of {}; the release was not made",
+        candidate.name, live.name
+    )))
+}
+
+fn refused(text: String) -> anyhow::Error {
+    Failure::new(Exit::Refused, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use mlops_core::error::exit;
+    use serde_json::json;
+
+    use super::*;
+
+    fn metrics(value: &Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn only_a_better_value_on_the_same_data_passes() {
+        let (new, old) = (
+            metrics(&json!({"rmse": 1.0, "r2": 0.5})),
+            metrics(&json!({"rmse": 2.0, "r2": 0.5, "mae": 1})),
+        );
+        fn measured<'a>(
+            name: &'a str,
+            metrics: &'a Map<String, Value>,
+            data_version: Option<&'a str>,
+        ) -> Measured<'a> {
+            Measured {
+                name,
+                metrics,
+                data_version,
+            }
+        }
+
+        let gate = |metric, better, data: Option<&str>, allow| {
+            check(
+                metric,
+                better,
+                measured("version 2", &new, Some("a")),
+                Some(measured("version 1", &old, data)),
+                allow,
+            )
+        };
+        assert!(gate("rmse", Better::Lower, Some("a"), false).is_ok());
+        for (metric, better, data, allow, text) in [
+            ("rmse", Better::Higher, Some("a"), false, "worse than"),
+            ("r2", Better::Higher, Some("a"), false, "the same as"),
+            ("r2", Better::Lower, Some("a"), false, "the same as"),
+            (
+                "mae",
+                Better::Lower,
+                Some("a"),
+                false,
+                "version 2 has no metric mae; it has rmse, r2",
+            ),
+            ("rmse", Better::Lower, Some("b"), false, "different data"),
+            ("rmse", Better::Lower, None, false, "an unknown version"),
+            ("rmse", Better::Higher, Some("b"), true, "worse than"),
+        ] {
+            let error = gate(metric, better, data, allow).unwrap_err();
+            assert_eq!(exit(&error), Exit::Refused, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        assert!(gate("rmse", Better::Lower, Some("b"), true).is_ok());
+        // There is nothing to be better than, but the metric must exist.
+        let alone = measured("version 2", &new, None);
+        assert!(check("rmse", Better::Lower, alone, None, false).is_ok());
+        assert!(check("mae", Better::Lower, alone, None, false).is_err());
+    }
+
+    #[test]
+    fn the_package_declares_the_direction_before_mlops_toml() {
+        let toml = BTreeMap::from([("rmse".to_owned(), Better::Higher)]);
+        let package = |value: &str| BTreeMap::from([("Better.rmse".to_owned(), value.to_owned())]);
+        assert_eq!(
+            direction("rmse", &package("lower"), &toml).unwrap(),
+            Better::Lower
+        );
+        assert_eq!(
+            direction("rmse", &BTreeMap::new(), &toml).unwrap(),
+            Better::Higher
+        );
+        for error in [
+            direction("rmse", &package("up"), &toml).unwrap_err(),
+            direction("mae", &BTreeMap::new(), &toml).unwrap_err(),
+        ] {
+            assert_eq!(exit(&error), Exit::Usage);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Releases: what `promote` records, and whether `releases verify` notices changes.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::promote::{project, promote, train};
+use crate::sandbox::{Run, Sandbox};
+use crate::small_project;
+
+const ARTIFACTS: &str = "small-artifacts-000000000000-us-east-1";
+
+/// A client of S3 that is not `mlops`.
+struct S3 {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl S3 {
+    fn new(sandbox: &Sandbox) -> Self {
+        let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
+        let endpoint = status.success().json()["endpoint"].clone();
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(endpoint.as_str().unwrap())
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .force_path_style(true)
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+        }
+    }
+
+    fn get(&self, key: &str) -> Vec<u8> {
+        let get = async {
+            let request = self.client.get_object().bucket(ARTIFACTS).key(key);
+            let found = request.send().await.unwrap();
+            found.body.collect().await.unwrap().to_vec()
+        };
+        self.runtime.block_on(get)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) {
+        let body = bytes.to_vec().into();
+        let put = self.client.put_object().bucket(ARTIFACTS).key(key);
+        let _ = self.runtime.block_on(put.body(body).send()).unwrap();
+    }
+
+    fn delete(&self, key: &str) {
+        let delete = self.client.delete_object().bucket(ARTIFACTS).key(key);
+        let _ = self.runtime.block_on(delete.send()).unwrap();
+    }
+}
+
+fn releases(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    let words = ["--local", "releases"].iter().chain(arguments);
+    sandbox.mlops(words.chain(&["--output", "json"]))
+}
+
+/// Returns the problems that `releases verify` found, by what was checked.
+fn problems(report: &Value) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks
+        .filter(|check| !check["problems"].as_array().unwrap().is_empty())
+        .map(|check| format!("{}: {}", check["what"], check["problems"]))
+        .collect()
+}
+
+#[test]
+fn a_promotion_is_a_release_that_can_be_verified() {
+    let sandbox = project();
+    let none = releases(&sandbox, &["list"]).success().json();
+    assert_eq!(none["releases"].as_array().unwrap().len(), 0, "{none}");
+    let _ = releases(&sandbox, &["show"]).code(1);
+    let _ = train(&sandbox, &[]);
+    let noted = [
+        "--local",
+        "promote",
+        "1",
+        "--yes",
+        "--note",
+        "the first one",
+    ];
+    let first = sandbox.mlops(noted.iter().chain(&["--output", "json"]));
+    let first = first.success().json();
+    assert_eq!(first["release"], 1, "{first}");
+    assert_eq!(first["changed"], true, "{first}");
+
+    // The document in S3 is what the stack and the endpoint name.
+    let s3 = S3::new(&sandbox);
+    let bytes = s3.get("releases/small/0000000001.json");
+    let sha256 = hex(&bytes);
+    assert_eq!(first["manifest_sha256"], sha256.as_str());
+    let configuration = first["endpoint_configuration"].as_str().unwrap();
+    assert_eq!(configuration, format!("small-1-{}", &sha256[..8]));
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(manifest["note"], "the first one", "{manifest:#}");
+    assert_eq!(manifest["model"]["version"], 1);
+    assert!(
+        manifest["model"]["approval"]["by"].is_string(),
+        "{manifest:#}"
+    );
+    assert!(
+        manifest["pipeline"]["definition_sha256"].is_string(),
+        "{manifest:#}"
+    );
+    assert!(manifest["image"]["digest"].is_string(), "{manifest:#}");
+
+    let shown = releases(&sandbox, &["show"]).success().json();
+    assert_eq!(shown["live"], true, "{shown:#}");
+    assert_eq!(shown["manifest"], manifest);
+    assert_eq!(shown["events"][0]["outcome"], "live", "{shown:#}");
+    let verified = releases(&sandbox, &["verify"]).success().json();
+    assert_eq!(verified["matches"], true, "{verified:#}");
+
+    // A second release replaces the first.
+    let _ = train(&sandbox, &["Answer=four"]);
+    let second = promote(&sandbox, "2").success().json();
+    assert_eq!(second["release"], 2, "{second}");
+    let listed = releases(&sandbox, &["list"]).success().json();
+    let outcomes: Vec<&Value> = listed["releases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|release| &release["outcome"])
+        .collect();
+    assert_eq!(outcomes, ["live", "replaced"], "{listed:#}");
+    let text = sandbox
+        .mlops(["--local", "releases", "list"])
+        .success()
+        .stdout;
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let diff = releases(&sandbox, &["diff", "1", "2"]).success().json();
+    let changed: Vec<&Value> = diff["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["changes"] == true)
+        .map(|row| &row["what"])
+        .collect();
+    assert_eq!(changed, ["version", "artifact"], "{diff:#}");
+    let old = releases(&sandbox, &["verify", "1"]).success().json();
+    assert_eq!(old["matches"], true, "{old:#}");
+    let unknown = releases(&sandbox, &["show", "9"]).code(1);
+    assert!(
+        unknown.stderr.contains("no release 9"),
+        "{}",
+        unknown.stderr
+    );
+
+    // What was changed behind its back is named.
+    let live = releases(&sandbox, &["show"]).success().json();
+    let artifact = live["manifest"]["artifact"]["uri"].as_str().unwrap();
+    let key = artifact
+        .strip_prefix(&format!("s3://{ARTIFACTS}/"))
+        .unwrap();
+    let original = s3.get(key);
+    s3.put(key, b"other bytes");
+    let changed = releases(&sandbox, &["verify"]).code(3).json();
+    let found = problems(&changed);
+    assert_eq!(found.len(), 2, "artifact and endpoint: {found:?}");
+    assert!(
+        found[0].starts_with("\"artifact\"") && found[0].contains("was overwritten"),
+        "{found:?}"
+    );
+    s3.delete(key);
+    let deleted = releases(&sandbox, &["verify"]).code(3).json();
+    assert!(problems(&deleted)[0].contains("was deleted"), "{deleted:#}");
+    s3.put(key, &original);
+
+    let uri = "releases/small/0000000001.json";
+    s3.put(
+        uri,
+        &String::from_utf8(bytes)
+            .unwrap()
+            .replace("first", "worst")
+            .into_bytes(),
+    );
+    let forged = releases(&sandbox, &["verify", "1"]).code(3).json();
+    let found = problems(&forged);
+    assert!(
+        found[0].contains("overwritten") && found[0].contains("its outcome has"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_version_that_is_not_better_is_refused() {
+    let sandbox = Sandbox::new();
+    small_project::project(&sandbox);
+    let _ = sandbox.mlops(["train"]).success();
+    let gated = |version: &str| {
+        let words = ["promote", version, "--if-better", "rmse", "--yes"];
+        sandbox.mlops(words.iter().chain(&["--output", "json"]))
+    };
+    let undeclared = gated("1").code(2);
+    assert!(
+        undeclared.stderr.contains("[deploy.metrics]"),
+        "{}",
+        undeclared.stderr
+    );
+    let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    sandbox.write(
+        "mlops.toml",
+        format!("{toml}\n[deploy.metrics]\nrmse = \"lower\"\n"),
+    );
+    // Nothing is live, so any value is better.
+    let _ = gated("1").success();
+    let _ = sandbox.mlops(["train"]).success();
+    let same = gated("2").code(3);
+    assert!(
+        same.stderr.contains("is 4.25, the same as 4.25"),
+        "{}",
+        same.stderr
+    );
+    let absent = ["promote", "2", "--if-better", "mae", "--yes"];
+    let absent = sandbox.mlops(absent).code(2);
+    assert!(absent.stderr.contains("mae"), "{}", absent.stderr);
+    sandbox.write("image/program/evaluate", small_project::evaluate("3.5"));
+    small_project::commit(&sandbox);
+    let _ = sandbox.mlops(["image", "push"]).success();
+    let _ = sandbox.mlops(["train"]).success();
+    let better = gated("3").success().json();
+    assert_eq!(better["version"], 3, "{better}");
+    let list = sandbox.mlops(["releases", "list", "--output", "json"]);
+    let list = list.success().json();
+    assert_eq!(list["releases"].as_array().unwrap().len(), 2, "{list:#}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

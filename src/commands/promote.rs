@@ -62,7 +62,6 @@ pub struct PromoteArgs {
 pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
     let project = ctx.project()?;
     let settings = Settings::of(&project.file.deploy, args.strategy)?;
-    settings.require_supported()?;
     let sample = Sample::read(&project)?;
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;

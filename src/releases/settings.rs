@@ -69,20 +69,6 @@ impl Settings {
         }
     }
 
-    /// Fails (exit 2) for settings that endpoint.yaml does not have yet.
-    pub fn require_supported(&self) -> Result<()> {
-        let given = [
-            ("deploy.alarms.errors_5xx", self.alarms.errors_5xx.is_some()),
-            ("deploy.alarms.latency_ms", self.alarms.latency_ms.is_some()),
-            ("deploy.autoscaling", self.autoscaling.is_some()),
-            ("deploy.challenger", self.challenger.is_some()),
-        ];
-        match given.iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => Err(Failure::usage(format!("{name} is not supported yet"))),
-            None => Ok(()),
-        }
-    }
-
     /// Returns what AWS would refuse, and what to change in mlops.toml.
     fn problem(&self) -> Option<(String, String)> {
         let word = self.strategy.as_str();

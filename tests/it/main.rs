@@ -53,6 +53,7 @@ mod small_project;
 mod state;
 mod status;
 mod story;
+mod strategies;
 mod validate;
 mod validate_bad_input;
 mod validate_cases;

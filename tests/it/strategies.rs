@@ -1,0 +1,121 @@
+//! How a deployment is shifted and guarded, and what happens when the endpoint returns to an earlier release by
+//! itself.
+
+use aws_sdk_sagemaker::Client;
+use aws_sdk_sagemaker::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sagemaker::types::DeploymentConfig;
+use serde_json::Value;
+
+use crate::promote::{project, promote, train};
+use crate::sandbox::Sandbox;
+
+/// Sets values of `[deploy]`.
+fn set(sandbox: &Sandbox, values: &str) {
+    let path = sandbox.path().join("mlops.toml");
+    let toml = std::fs::read_to_string(path).unwrap();
+    let (before, after) = toml.split_once("[deploy]\n").unwrap();
+    sandbox.write("mlops.toml", format!("{before}[deploy]\n{values}{after}"));
+}
+
+/// Returns how the endpoint was deployed last.
+fn last_deployment(sandbox: &Sandbox) -> DeploymentConfig {
+    let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
+    let endpoint = status.success().json()["endpoint"].clone();
+    let config = aws_sdk_sagemaker::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint.as_str().unwrap())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .build();
+    let client = Client::from_conf(config);
+    let describe = client.describe_endpoint().endpoint_name("small").send();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let found = runtime.block_on(describe).unwrap();
+    found.last_deployment_config.unwrap()
+}
+
+fn outcomes(sandbox: &Sandbox) -> Vec<String> {
+    let list = sandbox.mlops(["--local", "releases", "list", "--output", "json"]);
+    let list = list.success().json();
+    let releases = list["releases"].as_array().unwrap().iter();
+    releases
+        .map(|release| release["outcome"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_deployment_is_guarded_and_a_silent_rollback_is_a_failure() {
+    let sandbox = project();
+    let _ = train(&sandbox, &["Answer=one"]);
+
+    // What AWS would refuse is refused before anything starts.
+    let impossible = ["--local", "promote", "1", "--yes", "--strategy", "canary"];
+    let impossible = sandbox.mlops(impossible).code(2);
+    assert!(
+        impossible.stderr.contains("needs at least 2 instances"),
+        "{}",
+        impossible.stderr
+    );
+
+    set(
+        &sandbox,
+        "strategy = \"canary\"\nalarms.errors_5xx = 5\nalarms.latency_ms = 900\n\
+         autoscaling = {min = 1, max = 4, invocations_per_instance = 100}\n",
+    );
+    let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    assert!(!toml.contains("instance_count"), "{toml}");
+    set(&sandbox, "instance_count = 2\n");
+    let _ = promote(&sandbox, "1").success();
+    let _ = train(&sandbox, &["Answer=two"]);
+    let second = promote(&sandbox, "2").success().json();
+    assert_eq!(second["sample"]["answer"], "two", "{second}");
+    let deployment = last_deployment(&sandbox);
+    let policy = deployment.blue_green_update_policy().unwrap();
+    let routing = policy.traffic_routing_configuration().unwrap();
+    assert_eq!(routing.r#type().unwrap().as_str(), "CANARY");
+    assert_eq!(routing.canary_size().unwrap().value(), Some(1));
+    let alarms = deployment.auto_rollback_configuration().unwrap().alarms();
+    let alarms: Vec<&str> = alarms
+        .iter()
+        .filter_map(|alarm| alarm.alarm_name())
+        .collect();
+    assert_eq!(
+        alarms,
+        ["small-endpoint-errors-5xx", "small-endpoint-latency"]
+    );
+
+    // CloudFormation reports success, but the endpoint serves release 2.
+    let _ = train(&sandbox, &["Answer=three"]);
+    let inject = ["--local", "local", "inject", "silent-rollback", "small"];
+    let _ = sandbox.mlops(inject).success();
+    let silent = promote(&sandbox, "3").code(1);
+    assert!(
+        silent.stderr.contains("was rolled back") && silent.stderr.contains("release 2 is live"),
+        "{}",
+        silent.stderr
+    );
+    assert_eq!(outcomes(&sandbox), ["rolled-back", "live", "replaced"]);
+    // Stack, manifest and endpoint agree again.
+    let verified = sandbox.mlops(["--local", "releases", "verify", "--output", "json"]);
+    let verified = verified.success().json();
+    assert_eq!(verified["release"], 2, "{verified:#}");
+    let checked = |what: &str| {
+        let checks = verified["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["what"] == what);
+        check.unwrap()["skipped"].clone()
+    };
+    assert_eq!(checked("endpoint"), false, "the stack has release 2");
+    let status = sandbox.mlops(["--local", "status", "--output", "json"]);
+    let status = status.success().json();
+    assert_eq!(status["live"], 2, "{status:#}");
+    assert_eq!(
+        status["last_release"]["outcome"], "rolled-back",
+        "{status:#}"
+    );
+    assert_ne!(status["next"], Value::from("mlops --local promote 3"));
+    let nothing = sandbox.mlops(["--local", "promote"]).code(1);
+    assert!(!nothing.stderr.contains("promote 3"), "{}", nothing.stderr);
+}

@@ -164,10 +164,8 @@ async fn delete(
             ));
         }
     }
-    for release in prune::everything(clients, name).await? {
-        ctx.progress.say(format!(
-            "model or endpoint configuration {release}: deleted"
-        ));
+    for left in prune::everything(clients, name).await? {
+        ctx.progress.say(format!("{left} of a release: deleted"));
     }
     // Last, because everything above could still write to them.
     for group in removal::log_groups(clients, name).await? {

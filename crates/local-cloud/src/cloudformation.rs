@@ -30,6 +30,7 @@ pub(crate) mod intrinsics;
 mod pages;
 mod parallel;
 mod parameters;
+mod parsed;
 mod prepare;
 mod queries;
 mod recovery;

@@ -8,13 +8,13 @@ use super::intrinsics::{Known, Scope};
 use super::resources::{self, Type};
 use super::stacks::{self, Output, Resource, Stack};
 use super::template::{invalid, text_of};
-use super::{custom, functions, parameters};
+use super::{custom, functions, parameters, parsed};
 use crate::Cloud;
 use crate::api::ApiResult;
 
 /// The values that the expressions of a stack's template can use.
 pub(crate) fn scope(cloud: &Cloud, stack: &Stack) -> ApiResult<Scope> {
-    let template = stack.parsed()?;
+    let template = parsed::template(cloud, &stack.deployment.template)?;
     let deployment = &stack.deployment;
     let values = parameters::values(&template, &deployment.parameters, &deployment.resolved);
     let exports = stacks::exports(cloud)?

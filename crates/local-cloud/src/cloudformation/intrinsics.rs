@@ -3,6 +3,7 @@
 //! Source: the `CloudFormation` Template Reference Guide, "Intrinsic functions".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -41,7 +42,7 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
     /// The template.
-    pub(crate) template: Template,
+    pub(crate) template: Arc<Template>,
     /// The parameters' values; a list parameter is an array.
     pub(crate) parameters: BTreeMap<String, Value>,
     /// The pseudo parameters' values.
@@ -57,13 +58,13 @@ pub(crate) struct Scope {
 impl Scope {
     /// A scope without resources, with evaluated conditions.
     pub(crate) fn new(
-        template: Template,
+        template: impl Into<Arc<Template>>,
         parameters: BTreeMap<String, Value>,
         pseudo: BTreeMap<String, Value>,
         exports: BTreeMap<String, String>,
     ) -> ApiResult<Self> {
         let mut scope = Self {
-            template,
+            template: template.into(),
             parameters,
             pseudo,
             conditions: BTreeMap::new(),

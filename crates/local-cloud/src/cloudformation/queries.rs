@@ -8,7 +8,7 @@ use super::requests::ChangeSetName;
 use super::stacks::{self, Resource, Stack};
 use super::states::StackStatus;
 use super::template::{Template, invalid};
-use super::{changes, drift, pages, parameters, references};
+use super::{changes, drift, pages, parameters, parsed, references};
 use crate::Cloud;
 use crate::api::ApiResult;
 
@@ -80,7 +80,10 @@ pub(super) async fn describe_stacks(cloud: &Cloud, request: Query) -> ApiResult<
         Some(name) => vec![stacks::get(cloud, name)?],
         None => stacks::living(cloud)?,
     };
-    let shown = found.iter().map(stacks::described).collect();
+    let shown = found
+        .iter()
+        .map(|stack| stacks::described(cloud, stack))
+        .collect();
     let (shown, next) = page::<Value>(shown, request.next_token.as_deref())?;
     Ok(json!({"Stacks": shown, "NextToken": next}))
 }
@@ -103,8 +106,7 @@ pub(super) async fn list_stacks(cloud: &Cloud, request: Query) -> ApiResult<Valu
             json!({
                 "StackId": stack.id,
                 "StackName": stack.name,
-                "TemplateDescription": stack
-                    .parsed()
+                "TemplateDescription": parsed::template(cloud, &stack.deployment.template)
                     .ok()
                     .and_then(|template| template.description().map(str::to_owned)),
                 "CreationTime": stack.created,
@@ -244,9 +246,9 @@ pub(super) async fn get_template_summary(cloud: &Cloud, request: Query) -> ApiRe
                     "GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.",
                 ));
             }
-            stack.parsed()?
+            parsed::template(cloud, &stack.deployment.template)?
         }
-        None => request.template(cloud)?,
+        None => request.template(cloud)?.into(),
     };
     let mut types: Vec<&str> = template
         .section("Resources")
@@ -287,7 +289,7 @@ pub(super) async fn describe_change_set(cloud: &Cloud, request: ChangeSetName) -
         &request.change_set_name,
         request.stack_name.as_deref(),
     )?;
-    let template = Template::parse(&found.deployment.template)?;
+    let template = parsed::template(cloud, &found.deployment.template)?;
     let all = found
         .changes
         .iter()

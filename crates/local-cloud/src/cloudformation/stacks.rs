@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::deployment::DeploymentConfig;
+use super::parsed;
 use super::states::{DeletionPolicy, DriftStatus, OnFailure, ResourceStatus, StackStatus};
-use super::template::{Template, invalid};
+use super::template::invalid;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::cloud::caller::{Caller, RoleSession};
@@ -229,11 +230,6 @@ impl Stack {
             Some(found) => *found = resource,
             None => self.resources.push(resource),
         }
-    }
-
-    /// The template, which was checked when the request arrived.
-    pub(crate) fn parsed(&self) -> ApiResult<Template> {
-        Template::parse(&self.deployment.template)
     }
 
     /// True while the engine works on the stack.
@@ -483,8 +479,8 @@ pub(crate) fn drift_of(stack: &Stack) -> Value {
 
 /// A stack as `DescribeStacks` returns it. Which members are omitted and which are empty follows the
 /// responses of AWS that `LocalStack`'s tests recorded.
-pub(crate) fn described(stack: &Stack) -> Value {
-    let template = stack.parsed().ok();
+pub(crate) fn described(cloud: &Cloud, stack: &Stack) -> Value {
+    let template = parsed::template(cloud, &stack.deployment.template).ok();
     let outputs: Value = stack
         .outputs
         .iter()
@@ -508,7 +504,7 @@ pub(crate) fn described(stack: &Stack) -> Value {
         "StackId": stack.id,
         "StackName": stack.name,
         "ChangeSetId": stack.change_set,
-        "Description": template.as_ref().and_then(Template::description),
+        "Description": template.as_ref().and_then(|template| template.description()),
         "Parameters": parameters.map(unless_empty),
         "CreationTime": stack.created,
         "LastUpdatedTime": stack.updated,

@@ -2,12 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// A module's path within its package; empty for lib.rs.
 type Module = Vec<String>;
 
 /// Pairs in the local cloud that still import each other; do not add pairs.
 const REMAINING: &[(&str, &str)] = &[];
+
+/// The tests at the end of a file.
+static TESTS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?m)^#\[cfg\(test\)\]\n(#\[.*\n)*(pub )?mod \w+ \{"));
+
+/// Comments and strings.
+static SKIPPED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r##"(?s)//[^\n]*|r#+".*?"#+|r?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'"##)
+});
+
+static ITEM: LazyLock<Regex> = LazyLock::new(|| pattern(r"\buse ([^;]+);"));
+static CHILD: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bmod (\w+);"));
+static INLINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:\w+::)+\w+"));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).unwrap()
+}
 
 const PACKAGES: [&str; 6] = [
     "src",
@@ -48,15 +68,10 @@ fn files(root: &Path) -> BTreeMap<Module, String> {
 
 /// Returns only the code: no comments, no string contents, and no tests at the end of the file.
 fn code(text: &str) -> String {
-    let tests = regex::Regex::new(r"(?m)^#\[cfg\(test\)\]\n(#\[.*\n)*(pub )?mod \w+ \{").unwrap();
-    let text = tests
+    let text = TESTS
         .find(text)
         .map_or(text, |found| &text[..found.start()]);
-    let skipped = regex::Regex::new(
-        r##"(?s)//[^\n]*|r#+".*?"#+|r?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^'\\])'"##,
-    )
-    .unwrap();
-    skipped.replace_all(text, "_").into_owned()
+    SKIPPED.replace_all(text, "_").into_owned()
 }
 
 /// Returns the paths of a `use` tree, each with the name that it binds.
@@ -101,21 +116,23 @@ fn paths(tree: &str, prefix: &[String], found: &mut Vec<(Module, String)>) {
 /// Returns the names that lib.rs imports, such as `Cloud`, with their true paths.
 fn root_names(files: &BTreeMap<Module, String>) -> BTreeMap<String, Module> {
     let text = files.get(&Module::new()).map_or("", String::as_str);
-    let item = regex::Regex::new(r"\buse ([^;]+);").unwrap();
     let mut found = Vec::new();
-    for item in item.captures_iter(&code(text)) {
+    for item in ITEM.captures_iter(&code(text)) {
         paths(&item[1], &[], &mut found);
     }
     found.into_iter().map(|(path, name)| (name, path)).collect()
 }
 
 /// Returns the modules that a file references.
-fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTreeSet<Module> {
+fn imports(
+    files: &BTreeMap<Module, String>,
+    root_names: &BTreeMap<String, Module>,
+    module: &Module,
+    text: &str,
+) -> BTreeSet<Module> {
     let text = code(text);
-    let root_names = root_names(files);
     let mut aliases: BTreeMap<String, Module> = BTreeMap::new();
-    let child = regex::Regex::new(r"\bmod (\w+);").unwrap();
-    for name in child.captures_iter(&text) {
+    for name in CHILD.captures_iter(&text) {
         let path = [&module[..], &[name[1].to_owned()]].concat();
         if files.contains_key(&path) {
             aliases.insert(name[1].to_owned(), path);
@@ -153,8 +170,7 @@ fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTr
             named.insert(file);
         }
     };
-    let item = regex::Regex::new(r"\buse ([^;]+);").unwrap();
-    for item in item.captures_iter(&text) {
+    for item in ITEM.captures_iter(&text) {
         let mut found = Vec::new();
         paths(&item[1], &[], &mut found);
         for (path, name) in found {
@@ -166,8 +182,7 @@ fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTr
             }
         }
     }
-    let inline = regex::Regex::new(r"(?:\w+::)+\w+").unwrap();
-    for path in inline.find_iter(&item.replace_all(&text, "")) {
+    for path in INLINE.find_iter(&ITEM.replace_all(&text, "")) {
         let path: Module = path.as_str().split("::").map(str::to_owned).collect();
         if let Some(path) = resolve(&path, &aliases) {
             add(&path);
@@ -178,9 +193,10 @@ fn imports(files: &BTreeMap<Module, String>, module: &Module, text: &str) -> BTr
 
 /// Returns the pairs of files that import each other.
 fn circles(files: &BTreeMap<Module, String>) -> Vec<(String, String)> {
+    let root_names = root_names(files);
     let all: BTreeMap<&Module, BTreeSet<Module>> = files
         .iter()
-        .map(|(module, text)| (module, imports(files, module, text)))
+        .map(|(module, text)| (module, imports(files, &root_names, module, text)))
         .collect();
     let mut found = Vec::new();
     for (module, named) in &all {

@@ -424,15 +424,3 @@ def test_a_stack_does_not_take_over_an_alarm(cfn, client):  # noqa: F811
     assert delete(cfn, stack) == "DELETE_COMPLETE"
     assert described(cloudwatch, name)["Threshold"] == 5.0
     cloudwatch.delete_alarms(AlarmNames=[name])
-
-
-def test_a_stack_does_not_take_over_an_alarm(cfn, client):  # noqa: F811
-    cloudwatch, name = client("cloudwatch"), "taken-over"
-    cloudwatch.put_metric_alarm(**alarm(name, "stack"))
-    resources = {"Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": {**alarm(name, "stack"), "Threshold": 9}}}
-    stack = create(cfn, name, resources)
-    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
-    assert "already exists" in failure(cfn, stack, "Alarm")
-    assert delete(cfn, stack) == "DELETE_COMPLETE"
-    assert described(cloudwatch, name)["Threshold"] == 5.0
-    cloudwatch.delete_alarms(AlarmNames=[name])

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{Clock, Sleep, Topic};
 
-/// Maximum real time between two looks at the clock: the machine may have been suspended.
+/// Maximum real time between two checks of the clock: the machine may have been suspended.
 const RECHECK: Duration = Duration::from_secs(30);
 
 /// Work in progress. It is busy while this value exists, except while it sleeps.

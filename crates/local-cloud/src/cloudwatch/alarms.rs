@@ -45,7 +45,7 @@ pub(super) struct Configuration {
     pub(super) period: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<String>,
-    evaluation_periods: usize,
+    pub(super) evaluation_periods: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) datapoints_to_alarm: Option<usize>,
     threshold: f64,
@@ -139,14 +139,15 @@ impl Configuration {
             return wrong("Period must be 10, 20, 30 or a multiple of 60.");
         }
         let (longest, limit) = match self.period {
-            HOUR.. => (7 * DAY, "seven days"),
-            _ => (DAY, "one day"),
+            HOUR.. => (7 * DAY, "a week"),
+            _ => (DAY, "a day"),
         };
+        let which = if self.period >= HOUR { ">=" } else { "<" };
         let periods = i64::try_from(self.evaluation_periods).unwrap_or(i64::MAX);
         if self.period.saturating_mul(periods) > longest {
             return Err(validation(format!(
                 "Metrics cannot be checked across more than {limit} (EvaluationPeriods * Period must be <= \
-                 {longest})."
+                 {longest}) for alarms using period {which} {HOUR}"
             )));
         }
         if self

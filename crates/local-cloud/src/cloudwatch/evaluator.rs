@@ -1,4 +1,5 @@
-//! Evaluates alarms by the cloud's time: each minute those with periods of minutes, every ten seconds the others.
+//! Evaluates alarms by the cloud's time: every ten seconds those with periods below a minute, each hour those that
+//! look back for more than a day, and each minute the others.
 //!
 //! The window of an alarm ends with the last complete minute (or ten seconds), whatever its period: an alarm with a
 //! period of five minutes is evaluated at the end of minutes 5, 6 and 7. An evaluation takes place a few seconds
@@ -6,12 +7,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 
 use super::alarms::{Configuration, NewState, records};
 use super::evaluation::has_few_samples;
-use super::metrics::{self, MINUTE, Range, floor};
+use super::metrics::{self, DAY, HOUR, MINUTE, Range, floor};
 use super::reason::{Point, Subject};
 use super::statistics::Statistic;
 use super::{ALARM_DEFINITIONS, ALARM_STATES};
@@ -66,9 +67,14 @@ fn window_end(now: Timestamp, step: i64) -> i64 {
     floor(now.as_second() - DELAY, step)
 }
 
+/// How often an alarm is evaluated, in seconds: alarms that look back for more than a day once an hour, as guides
+/// say of AWS (unverified against AWS [cloudwatch-alarm-interval]).
 fn step_of(configuration: &Configuration) -> i64 {
+    let periods = i64::try_from(configuration.evaluation_periods).unwrap_or(i64::MAX);
     if configuration.period < MINUTE {
         SHORT_STEP
+    } else if configuration.period.saturating_mul(periods) > DAY {
+        HOUR
     } else {
         MINUTE
     }
@@ -76,7 +82,7 @@ fn step_of(configuration: &Configuration) -> i64 {
 
 async fn run(cloud: Cloud, mut work: crate::clock::Work) {
     let clock = cloud.clock();
-    let mut last = [MINUTE, SHORT_STEP].map(|step| (step, window_end(clock.now(), step)));
+    let mut last = [HOUR, MINUTE, SHORT_STEP].map(|step| (step, window_end(clock.now(), step)));
     loop {
         let seen = clock.announced(ALARM_DEFINITIONS);
         let due = cloud
@@ -84,7 +90,7 @@ async fn run(cloud: Cloud, mut work: crate::clock::Work) {
             .await
             .unwrap_or_else(|error| {
                 crate::log::write_line(&format!("cannot evaluate alarms: {error}"));
-                Timestamp::MAX
+                clock.now() + SignedDuration::from_secs(MINUTE)
             });
         work.sleep_until_announced(due, ALARM_DEFINITIONS, seen)
             .await;
@@ -95,7 +101,9 @@ async fn run(cloud: Cloud, mut work: crate::clock::Work) {
                 *evaluated = end;
                 // A panic ends this evaluation only.
                 let evaluation = evaluate_all(&cloud, *step, end);
-                let _ = catch_panic("the evaluation of alarms", evaluation).await;
+                if let Err(error) = catch_panic("the evaluation of alarms", evaluation).await {
+                    crate::log::write_line(&format!("cannot evaluate alarms: {error}"));
+                }
             }
         }
     }

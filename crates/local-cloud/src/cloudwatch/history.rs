@@ -32,8 +32,7 @@ pub(super) struct Item<'a> {
 
 /// Adds an item.
 pub(super) fn add(tx: &Transaction<'_>, item: &Item<'_>) -> ApiResult<()> {
-    let data = item.data.to_string();
-    let data: String = data.chars().take(MAX_DATA).collect();
+    let data = fitting(item.data.clone());
     let summary: String = item.summary.chars().take(255).collect();
     tx.prepare_cached(
         "INSERT INTO cloudwatch_history (alarm, time, kind, summary, data) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -46,6 +45,24 @@ pub(super) fn add(tx: &Transaction<'_>, item: &Item<'_>) -> ApiResult<()> {
         data
     ])?;
     Ok(())
+}
+
+/// The JSON within its limit: without the data points of the old state, then of the new one, then with nothing but
+/// texts and numbers.
+fn fitting(mut data: Value) -> String {
+    for state in ["oldState", "newState"] {
+        if data.to_string().chars().count() > MAX_DATA
+            && let Some(Value::Object(state)) = data.get_mut(state)
+        {
+            state.remove("stateReasonData");
+        }
+    }
+    if data.to_string().chars().count() > MAX_DATA
+        && let Value::Object(members) = &mut data
+    {
+        members.retain(|_, member| !member.is_object() && !member.is_array());
+    }
+    data.to_string()
 }
 
 /// Removes items that are no longer kept.
@@ -137,4 +154,23 @@ pub(super) async fn describe(cloud: &Cloud, input: Describe) -> ApiResult<Value>
         .map(|(number, _)| number.to_string());
     let items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
     Ok(json!({"AlarmHistoryItems": items, "NextToken": next}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_data_stay_json() {
+        let points = "1,".repeat(1500);
+        let state = |value: &str| json!({"stateValue": value, "stateReasonData": {"a": points}});
+        let data = json!({"version": "1.0", "oldState": state("OK"), "newState": state("ALARM")});
+        let text = fitting(data);
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        assert!(text.len() <= MAX_DATA);
+        assert_eq!(kept["oldState"], json!({"stateValue": "OK"}));
+        assert_eq!(kept["newState"]["stateReasonData"]["a"], points);
+        let huge = fitting(json!({"type": "Update", "updatedAlarm": {"a": "x".repeat(5000)}}));
+        assert_eq!(huge, r#"{"type":"Update"}"#);
+    }
 }

@@ -114,16 +114,15 @@ impl Subject<'_> {
         let is_alarm = state == State::Alarm;
         let decides = |value: f64| comparison.is_breach(value, threshold) == is_alarm;
         let deciding = evaluated.iter().filter(|(_, value, _)| decides(*value));
-        // Missing data points alone can decide.
-        let mut shown: Vec<_> = deciding.collect();
-        let not = if is_alarm == shown.is_empty() {
-            "not "
-        } else {
-            ""
-        };
+        let shown: Vec<_> = deciding.collect();
         if shown.is_empty() {
-            shown = evaluated.iter().collect();
+            let received = counted(evaluated.len(), "datapoint");
+            let periods = plural(evaluated.len() + outcome.filled, "period");
+            return format!(
+                "Threshold Crossed: {received} received for {periods} and {filled} treated as [{treated}]."
+            );
         }
+        let not = if is_alarm { "" } else { "not " };
         let listed = shown.iter().take(MANY).map(|(time, value, _)| {
             format!(
                 "{} ({})",
@@ -383,8 +382,8 @@ mod tests {
         .0;
         assert_eq!(
             text,
-            "Threshold Crossed: 1 datapoint [5.0 (25/09/26 22:05:00)] was not less than the threshold (1.0) and 1 \
-             missing datapoint was treated as [Breaching]."
+            "Threshold Crossed: 1 datapoint was received for 2 periods and 1 missing datapoint was treated as \
+             [Breaching]."
         );
     }
 

@@ -98,17 +98,24 @@ fn query_error(parts: &Parts, service: &Service, result: &ApiResult<Value>) -> O
 
 /// The body without its compression, up to a limit.
 fn decompressed<'a>(parts: &Parts, body: &'a [u8], limit: usize) -> ApiResult<Cow<'a, [u8]>> {
-    let Some(coding) = parts.headers.get(header::CONTENT_ENCODING) else {
+    let coding = parts.headers.get(header::CONTENT_ENCODING);
+    let coding = coding.map_or(&b""[..], HeaderValue::as_bytes);
+    // `amz-1.0` is what clients of JSON protocols without an SDK send; it stands for no coding.
+    let is_plain = ["", "identity", "amz-1.0"];
+    if is_plain
+        .iter()
+        .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
+    {
         return Ok(Cow::Borrowed(body));
-    };
-    if coding != "gzip" {
-        let message = "the local cloud does not have this Content-Encoding: use gzip or none";
+    }
+    if !coding.eq_ignore_ascii_case(b"gzip") {
+        let message = "unsupported Content-Encoding: use gzip or none";
         return Err(ApiError::new("UnsupportedMediaTypeException", message).status(415));
     }
     let mut plain = Vec::new();
     // One byte more than allowed shows that there is more.
     let limit = limit as u64 + 1;
-    let mut reader = flate2::read::GzDecoder::new(body).take(limit);
+    let mut reader = flate2::read::MultiGzDecoder::new(body).take(limit);
     reader.read_to_end(&mut plain).map_err(|error| {
         ApiError::new(
             "SerializationException",
@@ -153,6 +160,19 @@ mod tests {
             |headers: &[(&str, &str)], body: &[u8]| decode(&parts(headers), json, &SERVICE, body);
         let zipped = [("content-encoding", "gzip")];
         assert_eq!(of(&zipped, &gzip(b"{\"a\": 1}")), Ok(json!({"a": 1})));
+        assert_eq!(
+            of(&[("content-encoding", "GZIP")], &gzip(b"1")),
+            Ok(json!(1))
+        );
+        for plain in ["amz-1.0", "identity"] {
+            assert_eq!(of(&[("content-encoding", plain)], b"2"), Ok(json!(2)));
+        }
+        // Nothing after the first member is dropped.
+        let two = [gzip(b"{}"), gzip(b"x")].concat();
+        assert_eq!(
+            of(&zipped, &two).unwrap_err().code,
+            "SerializationException"
+        );
         let bomb = gzip(&vec![b' '; 10 << 20]);
         assert_eq!(of(&zipped, &bomb).unwrap_err().status, 413);
         assert_eq!(of(&[], &[b' '; 1001]).unwrap_err().status, 413);

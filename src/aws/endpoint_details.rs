@@ -4,7 +4,7 @@ use anyhow::Result;
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::operation::describe_endpoint_config::DescribeEndpointConfigOutput;
 use aws_sdk_sagemaker::types::{
-    CapacitySize, CapacitySizeType, DeploymentConfig, ProductionVariantSummary,
+    AutoRollbackConfig, CapacitySize, CapacitySizeType, DeploymentConfig, ProductionVariantSummary,
     TrafficRoutingConfigType,
 };
 use jiff::Timestamp;
@@ -136,9 +136,7 @@ fn alarms(described: &DescribeEndpointOutput) -> Vec<String> {
     let rollback = described
         .last_deployment_config()
         .and_then(|config| config.auto_rollback_configuration());
-    let alarms = rollback
-        .map(|rollback| rollback.alarms())
-        .unwrap_or_default();
+    let alarms = rollback.map(AutoRollbackConfig::alarms).unwrap_or_default();
     let names = alarms.iter().filter_map(|alarm| alarm.alarm_name());
     names.map(str::to_owned).collect()
 }

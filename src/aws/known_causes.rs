@@ -184,14 +184,19 @@ const LINES: &[Known] = &[
 /// Returns the likely cause of a failure, from the service's reason and the last lines of the log.
 pub fn find(program: Program, reason: Option<&str>, lines: &[String]) -> Option<Cause> {
     let reason = reason.unwrap_or_default();
-    in_reason(reason)
-        .or_else(|| import_error(lines))
-        .or_else(|| missing_file(lines))
-        .or_else(|| in_lines(lines))
+    let found = in_reason(reason)
+        .or_else(|| lines.iter().rev().find_map(|line| in_line(line)))
         .or_else(|| match program {
             Program::Server => server::find(reason, lines),
             Program::Job => None,
-        })
+        });
+    found.map(|mut cause| {
+        // A new model is served only after its promotion.
+        if matches!(program, Program::Server) {
+            cause.fix = cause.fix.replace("train again", "train and promote again");
+        }
+        cause
+    })
 }
 
 fn in_reason(reason: &str) -> Option<Cause> {
@@ -199,16 +204,16 @@ fn in_reason(reason: &str) -> Option<Cause> {
     REASONS.iter().find(known).map(|known| known.cause(""))
 }
 
-/// The last line decides: an earlier error may have been handled.
-fn in_lines(lines: &[String]) -> Option<Cause> {
-    lines.iter().rev().find_map(|line| {
-        let known = |known: &&Known| known.signs.iter().any(|sign| line.contains(sign));
-        // The kernel's or a shell's own line.
-        if line.trim() == "Killed" {
-            return LINES.first().map(|memory| memory.cause(line));
-        }
-        LINES.iter().find(known).map(|known| known.cause(line))
-    })
+/// The cause that a line names. The last one decides: an earlier error may have been handled.
+fn in_line(line: &str) -> Option<Cause> {
+    let known = |known: &&Known| known.signs.iter().any(|sign| line.contains(sign));
+    // The kernel's or a shell's own line.
+    if line.trim() == "Killed" {
+        return LINES.first().map(|memory| memory.cause(line));
+    }
+    import_error(line)
+        .or_else(|| missing_file(line))
+        .or_else(|| LINES.iter().find(known).map(|known| known.cause(line)))
 }
 
 impl Known {
@@ -222,9 +227,10 @@ impl Known {
 }
 
 /// `ModuleNotFoundError: No module named 'pandas'`, and shared libraries that Python cannot load.
-fn import_error(lines: &[String]) -> Option<Cause> {
-    let line = (lines.iter().rev())
-        .find(|line| line.contains("ModuleNotFoundError:") || line.contains("ImportError:"))?;
+fn import_error(line: &str) -> Option<Cause> {
+    if !line.contains("ModuleNotFoundError:") && !line.contains("ImportError:") {
+        return None;
+    }
     let module = line.split("No module named ").nth(1);
     let module = module.map(|rest| rest.trim_matches(['\'', '"', ' ', '.']));
     // `pandas.core` belongs to the package `pandas`.
@@ -252,10 +258,10 @@ fn import_error(lines: &[String]) -> Option<Cause> {
 }
 
 /// A `FileNotFoundError`; in the model's directory, the artifact lacks the file.
-fn missing_file(lines: &[String]) -> Option<Cause> {
-    let line = (lines.iter().rev()).find(|line| {
-        line.contains("FileNotFoundError") || line.contains("No such file or directory")
-    })?;
+fn missing_file(line: &str) -> Option<Cause> {
+    if !line.contains("FileNotFoundError") && !line.contains("No such file or directory") {
+        return None;
+    }
     // The directory is /opt/ml/model, or below the local cloud's own directory.
     let is_model = line.contains("/ml/model");
     Some(Cause {
@@ -385,6 +391,24 @@ mod tests {
         ] {
             assert_eq!(kind(reason, log), Some(wanted), "{reason} {log}");
         }
+    }
+
+    #[test]
+    fn an_error_that_was_handled_is_not_the_cause() {
+        let log = "ls: cannot access 'x': No such file or directory\n\
+                   ImportError: optional\n\
+                   torch.OutOfMemoryError: CUDA out of memory";
+        assert_eq!(kind("", log), Some(CauseKind::OutOfMemory));
+        let log = "MemoryError\nretrying\nModuleNotFoundError: No module named 'a'\nbye";
+        assert_eq!(kind("", log), Some(CauseKind::ImportError));
+    }
+
+    #[test]
+    fn a_server_is_mended_by_a_promotion() {
+        let lines = ["ModuleNotFoundError: No module named 'a'".to_owned()];
+        let fix = |program| find(program, None, &lines).unwrap().fix;
+        assert!(fix(Program::Server).contains("promote"));
+        assert!(!fix(Program::Job).contains("promote"));
     }
 
     #[test]

@@ -107,10 +107,12 @@ impl GroupReader {
         }
     }
 
-    /// Passes the lines written since the last read to `each`, oldest first, until it returns false.
+    /// Passes the lines written since the last read to `each`, oldest first, until it returns false. `now` is the
+    /// current time.
     pub async fn read(
         &mut self,
         clients: &Clients,
+        now: Timestamp,
         mut each: impl FnMut(GroupEvent) -> Result<bool>,
     ) -> Result<GroupState> {
         let mut pages = clients
@@ -121,6 +123,8 @@ impl GroupReader {
             .into_paginator()
             .send();
         let mut newest = self.from;
+        // CloudWatch accepts lines up to two hours ahead; they must not hide those that are written now.
+        let now = now.as_millisecond();
         while let Some(page) = pages.next().await {
             let doing = format!("cannot read the log group {}", self.group);
             let Some(page) = page.aws_if_found(doing, Missing::Resource)? else {
@@ -132,7 +136,7 @@ impl GroupReader {
             for event in page.events() {
                 let time = event.timestamp().unwrap_or_default();
                 let id = event.event_id().unwrap_or_default().to_owned();
-                newest = newest.max(time);
+                newest = newest.max(time.min(now));
                 if self.seen.insert(id, time).is_some() {
                     continue;
                 }

@@ -56,15 +56,15 @@ pub struct InvokeArgs {
     /// Send the request this many times (1 to 100000) and print latencies
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: Option<u32>,
-    /// Requests per second for --repeat: more than 0, at most 1000
+    /// Requests per second for --repeat: from 0.01 to 1000
     #[arg(long, value_name = "RATE", requires = "repeat", default_value_t = 10.0, value_parser = rate)]
     rate: f64,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1000.0 => Ok(value),
-        _ => Err("a number of requests per second, more than 0 and at most 1000".to_owned()),
+        Ok(value) if (0.01..=1000.0).contains(&value) => Ok(value),
+        _ => Err("a number of requests per second, from 0.01 to 1000".to_owned()),
     }
 }
 

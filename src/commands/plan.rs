@@ -13,8 +13,9 @@ pub use report::Plan;
 
 /// Show what `mlops init` would change in the account
 ///
-/// Computes a change set for each stack and deletes it: nothing in the account changes. Exits with
-/// 0 if there is nothing to do, and with 3 if there are changes.
+/// Computes a change set for each stack and deletes it: no resource changes. A template that is too
+/// long for a request is stored in the artifact bucket first. Exits with 0 if there is nothing to do,
+/// and with 3 if there are changes.
 ///
 /// Example: mlops plan
 #[derive(Debug, clap::Args)]

@@ -287,24 +287,28 @@ fn shown_and_logged(sandbox: &Sandbox) {
 
 /// A followed log prints what was written before and after it started, and each line once.
 fn followed_log(sandbox: &Sandbox) {
+    let before = sandbox.mlops(["endpoint", "logs"]).success().stdout;
+    let failures = |text: &str| text.matches("cannot predict").count();
     let mut command = sandbox.command("");
     command.args(["endpoint", "logs", "--follow", "--poll-interval", "0.05"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = |text: &str| {
-        let mut passed = lines.by_ref().map(Result::unwrap);
-        passed.find(|line| line.contains(text)).unwrap()
-    };
-    let _ = next("loading the model");
-    // Each of the failed requests so far has one line.
-    for _ in 0..5 {
-        let _ = next("cannot predict");
+    let mut followed = Vec::new();
+    for line in lines.by_ref().take(before.lines().count()) {
+        followed.push(line.unwrap());
     }
+    assert_eq!(followed.join("\n") + "\n", before);
     let _ = sandbox.mlops(["invoke", "--file", "boom.csv"]).code(1);
-    let _ = next("cannot predict");
+    while failures(&followed.join("\n")) == failures(&before) {
+        followed.push(lines.next().unwrap().unwrap());
+    }
     child.kill().unwrap();
     let _ = child.wait().unwrap();
+    followed.extend(lines.map(Result::unwrap));
+    let after = sandbox.mlops(["endpoint", "logs"]).success().stdout;
+    assert_eq!(failures(&followed.join("\n")), failures(&after));
+    assert_eq!(failures(&after), failures(&before) + 1);
 }
 
 fn failed_version(sandbox: &Sandbox) {
@@ -402,7 +406,8 @@ fn deleted(sandbox: &Sandbox) {
     let log = sandbox.mlops(["endpoint", "logs"]).success().stdout;
     assert!(log.contains("loading the model"), "{log}");
     let version = json(sandbox, &["models", "show", "1"]);
-    assert_eq!(version["stage"], "Production/Replaced", "{version}");
+    // The production branch still uses its image.
+    assert_eq!(version["stage"], "Production/Live", "{version}");
     assert_eq!(version["live"], false, "{version}");
     let _ = sandbox.mlops(["promote", "1", "--yes"]).success();
     assert_eq!(json(sandbox, &["endpoint", "show"])["version"], 1);

@@ -1,4 +1,4 @@
-//! `mlops endpoint delete`: ends the service, and what it costs.
+//! `mlops endpoint delete`: deletes the endpoint, which stops its charges.
 
 use std::fmt;
 
@@ -7,7 +7,6 @@ use mlops_core::error::Hint;
 use mlops_core::text::clean;
 use serde::Serialize;
 
-use crate::aws::sagemaker::models::{self, Stage};
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
 use crate::context::Context;
@@ -17,8 +16,8 @@ use crate::releases::prune;
 /// Delete the endpoint and its models
 ///
 /// Lists what will be deleted and asks. Deletes the endpoint's stack, as `mlops destroy` does. Model
-/// versions, releases, captured traffic and the log are kept. Requests fail from then on;
-/// `mlops promote` creates the endpoint again.
+/// versions, releases, captured traffic and the log are kept, and the promoted version stays the one
+/// of the production branch. Requests fail from then on; `mlops promote` creates the endpoint again.
 ///
 /// Example: mlops endpoint delete --dry-run
 #[derive(Debug, clap::Args)]
@@ -64,6 +63,7 @@ pub(super) async fn run(
         promote: ctx.command("promote"),
     };
     let Some(stack) = stack else {
+        require_gone(clients, name, "no stack of the project contains it").await?;
         return Ok(report);
     };
     report.resources = stack
@@ -82,7 +82,6 @@ pub(super) async fn run(
     if args.dry_run {
         return Ok(report);
     }
-    let live = hosting::endpoint(clients, name).await?;
     for line in report.list() {
         ctx.progress.say(line);
     }
@@ -99,33 +98,30 @@ pub(super) async fn run(
         return Err(anyhow!("{} could not be deleted: {reason}", stack.name))
             .hint("fix the cause, then run the command again");
     }
-    if let Some(left) = hosting::endpoint(clients, name).await? {
-        return Err(anyhow!(
-            "{} was deleted, but the endpoint {name} is {} and still costs money",
-            stack.name,
-            left.status
-        ))
-        .hint(format!(
-            "delete it: aws sagemaker delete-endpoint --endpoint-name {name}"
-        ));
-    }
+    require_gone(clients, name, &format!("{} was deleted", stack.name)).await?;
     for left in prune::everything(clients, name).await? {
         ctx.progress
             .say(format!("model or endpoint configuration {left}: deleted"));
     }
-    // The registry must not call a version live that nobody serves.
-    if let Some(package) = live.and_then(|live| live.model_package)
-        && let Some(model) = models::describe(clients, &package).await?
-        && model.stage.is_some_and(|stage| stage.is_live())
-    {
-        let description = format!("endpoint {name} deleted");
-        models::set_stage(clients, &package, &Stage::replaced(), &description).await?;
-    }
     Ok(report)
 }
 
+/// Fails if the endpoint exists, because then it is still billed. `although` says why it should not.
+async fn require_gone(clients: &Clients, name: &str, although: &str) -> Result<()> {
+    let Some(left) = hosting::endpoint(clients, name).await? else {
+        return Ok(());
+    };
+    Err(anyhow!(
+        "the endpoint {name} is {} and still billed, although {although}",
+        left.status
+    ))
+    .hint(format!(
+        "delete it: aws sagemaker delete-endpoint --endpoint-name {name}"
+    ))
+}
+
 impl Deleted {
-    /// What goes, one line each.
+    /// The resources to delete, one per line.
     fn list(&self) -> Vec<String> {
         let Some(stack) = &self.stack else {
             return Vec::new();
@@ -161,7 +157,7 @@ impl fmt::Display for Deleted {
         )?;
         writeln!(
             f,
-            "\nThe endpoint no longer costs anything; what was kept costs its storage."
+            "\nThe endpoint is no longer billed; stored data still is."
         )?;
         write!(
             f,

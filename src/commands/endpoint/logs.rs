@@ -88,6 +88,8 @@ impl fmt::Display for Line {
         if self.timestamps {
             write!(f, "{}  ", self.time.map(exact_time).unwrap_or_default())?;
         }
+        // A message with a line break must not look like a line of another stream.
+        let message = clean(&self.message).replace('\n', "\n    ");
         let stream = console::style(clean(&self.stream));
         let stream = match self
             .stream
@@ -100,7 +102,7 @@ impl fmt::Display for Line {
             2 => stream.blue(),
             _ => stream.yellow(),
         };
-        write!(f, "{stream}  {}", clean(&self.message))
+        write!(f, "{stream}  {message}")
     }
 }
 
@@ -121,7 +123,7 @@ pub(super) async fn run(
     let mut count: u64 = 0;
     let collects = ctx.output.format() == Format::Json;
     let found = reader
-        .read(clients, |event| {
+        .read(clients, ctx.now(), |event| {
             count += 1;
             let line = Line::new(event, args.timestamps);
             if collects {
@@ -147,7 +149,7 @@ pub(super) async fn run(
     if count == 0 {
         ctx.progress.say(match newest(clients, &group).await? {
             Some(last) => format!(
-                "no line in the last {}; the last one is of {}: use a longer --since",
+                "no line in the last {}; the last line is from {}",
                 mlops_core::text::duration(args.since.as_secs()),
                 exact_time(last)
             ),
@@ -177,7 +179,7 @@ async fn follow(
         let print = |event: GroupEvent| -> Result<bool> {
             Ok(ctx.output.line(&Line::new(event, timestamps))?)
         };
-        let read = reader.read(clients, print).await?;
+        let read = reader.read(clients, ctx.now(), print).await?;
         if !read.open {
             return Ok(());
         }

@@ -70,7 +70,7 @@ pub(super) async fn run(ctx: &Context, clients: &Clients, project: &Project) -> 
         infra::last_deployments(clients, &stack, DEPLOYMENTS)
     )?;
     let Some(details) = details else {
-        return Err(absent(ctx, name, deployments.first()));
+        return Err(absent(ctx, clients, name, deployments.first()).await?);
     };
     let alarms = alarms(clients, &details.alarm_names).await?;
     let last = deployments.first().filter(|last| last.has_failed());
@@ -112,20 +112,31 @@ fn version(package: &str) -> Option<Version> {
 }
 
 /// The error if there is no endpoint: never deployed, deleted, or its first deployment failed.
-fn absent(ctx: &Context, name: &str, last: Option<&Deployment>) -> anyhow::Error {
-    let why = match last {
-        Some(Deployment {
-            status,
-            reason: Some(reason),
-            ..
-        }) => format!(" (its last deployment is {status}: {reason})"),
-        _ => String::new(),
+async fn absent(
+    ctx: &Context,
+    clients: &Clients,
+    name: &str,
+    last: Option<&Deployment>,
+) -> Result<anyhow::Error> {
+    let Some(Deployment {
+        status,
+        started,
+        reason: Some(reason),
+        ..
+    }) = last.filter(|last| last.has_failed())
+    else {
+        let promote = ctx.command("promote");
+        return Ok(hinted(
+            anyhow!("there is no endpoint {name}"),
+            format!("deploy a version with `{promote}`"),
+        ));
     };
-    let promote = ctx.command("promote");
-    hinted(
-        anyhow!("there is no endpoint {name}{why}"),
-        format!("deploy a version with `{promote}`"),
-    )
+    let found = endpoint_failure::explain(clients, name, Some(reason), *started).await?;
+    for line in found.report() {
+        ctx.progress.say(line);
+    }
+    let error = anyhow!("there is no endpoint {name}: its last deployment is {status}: {reason}");
+    Ok(found.explain(error, &ctx.command("endpoint logs")))
 }
 
 #[cfg(test)]

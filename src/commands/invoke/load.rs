@@ -18,9 +18,17 @@ use super::report::{LoadReport, RequestErrors};
 use crate::aws::invocation::{self, Header};
 use crate::context::Context;
 
-/// Maximum number of unanswered requests; protects memory and file descriptors. Requests that have to
-/// wait for a free one are late, which their latency includes.
+/// Maximum number of unanswered requests; protects file descriptors. Requests that have to wait for a free one
+/// are late, which their latency includes.
 const IN_FLIGHT: usize = 500;
+
+/// Maximum size in bytes of the bodies of unanswered requests together.
+const BYTES_IN_FLIGHT: usize = 256 << 20;
+
+/// The number of requests with a body of this size that may be unanswered.
+fn in_flight(body: usize) -> usize {
+    (BYTES_IN_FLIGHT / body.max(1)).clamp(1, IN_FLIGHT)
+}
 
 /// The accuracy of the timer. A request that is sent within this time of its due time is not late.
 const TIMER: Duration = Duration::from_millis(2);
@@ -76,7 +84,7 @@ impl Load {
 
     /// Sends each request when it is due. Dropping this future drops the requests in flight.
     async fn send(self, started: Instant, report: mpsc::UnboundedSender<Outcome>) {
-        let free = Arc::new(Semaphore::new(IN_FLIGHT));
+        let free = Arc::new(Semaphore::new(in_flight(self.body.len())));
         let (count, rate) = (self.count, self.rate);
         let load = Arc::new(self);
         let mut requests = tokio::task::JoinSet::new();
@@ -161,6 +169,14 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_bodies_limit_the_requests_in_flight() {
+        assert_eq!(in_flight(0), IN_FLIGHT);
+        assert_eq!(in_flight(1000), IN_FLIGHT);
+        assert_eq!(in_flight(20 << 20), 12);
+        assert_eq!(in_flight(usize::MAX), 1);
+    }
 
     #[test]
     fn errors_are_counted_by_kind() {

@@ -89,7 +89,7 @@ impl Report for InvokeReport {
     fn exit(&self) -> Exit {
         match self {
             Self::Measured(load) if load.interrupted => Exit::Interrupted,
-            Self::Measured(load) if load.failed > 0 => Exit::Failed,
+            Self::Measured(load) if load.succeeded < load.requests => Exit::Failed,
             _ => Exit::Done,
         }
     }

@@ -149,12 +149,11 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
         rolls_back: None,
         manifest,
     };
-    let deployed = match already {
-        Some(release) => deploy::prove(ctx, clients, &request, &release.sealed).await?,
-        None => {
-            ask(ctx, &comparison, chosen, group)?;
-            deploy::deploy(ctx, clients, &request).await?
-        }
+    let deployed = if let Some(release) = already {
+        deploy::prove(ctx, clients, &request, &release.sealed).await?
+    } else {
+        ask(ctx, &comparison, chosen, group)?;
+        deploy::deploy(ctx, clients, &request).await?
     };
     let replaced = live.filter(|live| *live != chosen.version);
     Ok(Promotion::Live(Box::new(report(

@@ -49,10 +49,12 @@ const RUNS: usize = 3;
 pub async fn run(ctx: &Context, args: &StatusArgs) -> Result<Status> {
     let project = ctx.project()?;
     if args.watch {
-        watch::run(ctx, &project).await?;
+        Box::pin(watch::run(ctx, &project)).await?;
         return Ok(Status::Watched);
     }
-    Ok(Status::Shown(Box::new(look(ctx, &project).await?)))
+    Ok(Status::Shown(Box::new(
+        Box::pin(look(ctx, &project)).await?,
+    )))
 }
 
 /// Returns the parts of the network that are billed. A caller without permission to list them sees the rest of

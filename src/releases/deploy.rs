@@ -304,17 +304,13 @@ impl Deployment<'_> {
 
     /// Records why CloudFormation did not deploy the release, and returns the error.
     async fn not_deployed(&self, error: anyhow::Error) -> anyhow::Error {
-        match failure::alarms(self.clients, &self.sealed, self.since).await {
-            Some(alarms) => {
-                self.failed(Outcome::RolledBack, &alarms).await;
-                hinted(error, alarms)
-            }
-            None => {
-                let reason = message(&error);
-                self.failed(Outcome::Failed, &reason).await;
-                self.explained(error, &reason).await
-            }
+        if let Some(alarms) = failure::alarms(self.clients, &self.sealed, self.since).await {
+            self.failed(Outcome::RolledBack, &alarms).await;
+            return hinted(error, alarms);
         }
+        let reason = message(&error);
+        self.failed(Outcome::Failed, &reason).await;
+        self.explained(error, &reason).await
     }
 
     /// Prints the last log lines of the container that failed, and adds its likely cause to the error.
@@ -372,7 +368,7 @@ impl Deployment<'_> {
             endpoint.name,
             self.sealed.configuration()
         );
-        let error = hinted(error, self.log_hint(endpoint));
+        let error = hinted(error, log_hint(endpoint));
         let Some(served) = proof::serving(self.request.history, endpoint) else {
             return error;
         };
@@ -403,13 +399,6 @@ impl Deployment<'_> {
         let mut event = self.event(Outcome::Live, Some(why)).await?;
         event.configuration = endpoint.configuration;
         self.store.add(self.clients, sealed, &event).await
-    }
-
-    fn log_hint(&self, endpoint: &Endpoint) -> String {
-        format!(
-            "see the log group /aws/sagemaker/Endpoints/{}",
-            endpoint.name
-        )
     }
 
     fn not_proven(&self, why: &str) -> anyhow::Error {
@@ -532,4 +521,12 @@ impl Deployment<'_> {
             configuration: None,
         })
     }
+}
+
+/// Where the endpoint's containers log.
+fn log_hint(endpoint: &Endpoint) -> String {
+    format!(
+        "see the log group /aws/sagemaker/Endpoints/{}",
+        endpoint.name
+    )
 }

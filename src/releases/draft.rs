@@ -29,7 +29,11 @@ pub async fn content(
 ) -> Result<Content> {
     let task = ctx.progress.spinner("reading the version and its artifact");
     let read = |bytes| task.advance(bytes);
-    content::of_version(clients, project, platform, history, arn, &read).await
+    // Boxed, because the futures of `promote` would otherwise exceed 16 KiB.
+    Box::pin(content::of_version(
+        clients, project, platform, history, arn, &read,
+    ))
+    .await
 }
 
 /// Reads the second version of a release, which must be approved; `None` if the settings have none.

@@ -122,23 +122,24 @@ mod tests {
         value.as_object().cloned().unwrap()
     }
 
+    fn measured<'a>(
+        name: &'a str,
+        metrics: &'a Map<String, Value>,
+        data_version: Option<&'a str>,
+    ) -> Measured<'a> {
+        Measured {
+            name,
+            metrics,
+            data_version,
+        }
+    }
+
     #[test]
     fn only_a_better_value_on_the_same_data_passes() {
         let (new, old) = (
             metrics(&json!({"rmse": 1.0, "r2": 0.5})),
             metrics(&json!({"rmse": 2.0, "r2": 0.5, "mae": 1})),
         );
-        fn measured<'a>(
-            name: &'a str,
-            metrics: &'a Map<String, Value>,
-            data_version: Option<&'a str>,
-        ) -> Measured<'a> {
-            Measured {
-                name,
-                metrics,
-                data_version,
-            }
-        }
 
         let gate = |metric, better, data: Option<&str>, allow| {
             check(

@@ -233,9 +233,10 @@ mod tests {
 
     #[test]
     fn whatever_differs_is_named() {
+        type Break = fn(&mut Live);
+
         let sealed = example().seal().unwrap();
         assert_eq!(compare(&sealed, &live(&sealed)), []);
-        type Break = fn(&mut Live);
         let cases: [(&str, Break); 8] = [
             ("the endpoint's status", |live| {
                 live.endpoint.status = EndpointState::named("Failed");

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::store::{History, Outcome};
+use super::store::{History, Outcome, Release};
 use crate::aws::Clients;
 use crate::aws::hosting::{self, Endpoint};
 
@@ -41,7 +41,7 @@ fn kept(history: &History, live: u32, keep: u32) -> BTreeSet<u32> {
         .releases
         .iter()
         .filter(|release| release.number() > live && release.outcome().is_none());
-    let numbers = earlier.chain(newer).map(|release| release.number());
+    let numbers = earlier.chain(newer).map(Release::number);
     numbers.chain([live]).collect()
 }
 
@@ -54,7 +54,7 @@ fn superfluous<'a>(
     names: &'a [String],
 ) -> Vec<&'a String> {
     let kept = kept(history, live, keep);
-    let newest = history.newest().map_or(live, |newest| newest.number());
+    let newest = history.newest().map_or(live, Release::number);
     let in_use = endpoint.configuration.as_deref().unwrap_or_default();
     names
         .iter()

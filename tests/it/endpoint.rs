@@ -143,7 +143,7 @@ fn one_request_per_line(sandbox: &Sandbox) {
     let rows: Vec<String> = (1..=50).map(|row| row.to_string()).collect();
     sandbox.write("rows.csv", format!("{}\n\n", rows.join("\n")));
     let lines = |file: &str| sandbox.mlops(["invoke", "--lines", "--file", file]);
-    let wanted: String = rows.iter().map(|row| format!("<{row}>\n")).collect();
+    let wanted = format!("<{}>\n", rows.join(">\n<"));
     assert_eq!(lines("rows.csv").success().stdout, wanted);
     let stdin = piped(
         sandbox,

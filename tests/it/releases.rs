@@ -95,7 +95,7 @@ fn a_promotion_is_a_release_that_can_be_verified() {
     // The document in S3 is what the stack and the endpoint name.
     let s3 = S3::new(&sandbox);
     let bytes = s3.get("releases/small/0000000001.json");
-    let sha256 = hex(&bytes);
+    let sha256 = sha256_of(&bytes);
     assert_eq!(first["manifest_sha256"], sha256.as_str());
     let configuration = first["endpoint_configuration"].as_str().unwrap();
     assert_eq!(configuration, format!("small-1-{}", &sha256[..8]));
@@ -157,15 +157,19 @@ fn a_promotion_is_a_release_that_can_be_verified() {
         unknown.stderr
     );
 
-    // What was changed behind its back is named.
-    let live = releases(&sandbox, &["show"]).success().json();
+    tampered(&sandbox, &s3, bytes);
+}
+
+/// What was changed behind a release's back is named.
+fn tampered(sandbox: &Sandbox, s3: &S3, first: Vec<u8>) {
+    let live = releases(sandbox, &["show"]).success().json();
     let artifact = live["manifest"]["artifact"]["uri"].as_str().unwrap();
     let key = artifact
         .strip_prefix(&format!("s3://{ARTIFACTS}/"))
         .unwrap();
     let original = s3.get(key);
     s3.put(key, b"other bytes");
-    let changed = releases(&sandbox, &["verify"]).code(3).json();
+    let changed = releases(sandbox, &["verify"]).code(3).json();
     let found = problems(&changed);
     assert_eq!(found.len(), 2, "artifact and endpoint: {found:?}");
     assert!(
@@ -173,19 +177,19 @@ fn a_promotion_is_a_release_that_can_be_verified() {
         "{found:?}"
     );
     s3.delete(key);
-    let deleted = releases(&sandbox, &["verify"]).code(3).json();
+    let deleted = releases(sandbox, &["verify"]).code(3).json();
     assert!(problems(&deleted)[0].contains("was deleted"), "{deleted:#}");
     s3.put(key, &original);
 
     let uri = "releases/small/0000000001.json";
     s3.put(
         uri,
-        &String::from_utf8(bytes)
+        &String::from_utf8(first)
             .unwrap()
             .replace("first", "worst")
             .into_bytes(),
     );
-    let forged = releases(&sandbox, &["verify", "1"]).code(3).json();
+    let forged = releases(sandbox, &["verify", "1"]).code(3).json();
     let found = problems(&forged);
     assert!(
         found[0].contains("overwritten") && found[0].contains("its outcome has"),
@@ -236,9 +240,6 @@ fn a_version_that_is_not_better_is_refused() {
     assert_eq!(list["releases"].as_array().unwrap().len(), 2, "{list:#}");
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+fn sha256_of(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }

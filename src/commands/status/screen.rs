@@ -110,6 +110,25 @@ impl StatusReport {
         }
         found
     }
+
+    /// What became of the last deployment, unless it is live.
+    fn last_deployment(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.last_release.as_ref();
+        if let Some(last) = last.filter(|last| Some(last.release) != self.release) {
+            let word = last.outcome.map_or("in progress", Outcome::as_str);
+            let why = last.reason.as_deref().map(|why| format!(": {why}"));
+            let (release, version) = (last.release, last.version);
+            let why = why.unwrap_or_default();
+            line(
+                f,
+                "",
+                &format!("release {release} (version {version}) {word}{why}"),
+            )?;
+        } else if let Some(failure) = self.endpoint.as_ref().and_then(|e| e.failure.as_deref()) {
+            line(f, "", &format!("last deployment failed: {failure}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for StatusReport {
@@ -182,20 +201,7 @@ impl fmt::Display for StatusReport {
             )
         });
         line(f, "endpoint", &endpoint)?;
-        let last = self.last_release.as_ref();
-        if let Some(last) = last.filter(|last| Some(last.release) != self.release) {
-            let word = last.outcome.map_or("in progress", Outcome::as_str);
-            let why = last.reason.as_deref().map(|why| format!(": {why}"));
-            let (release, version) = (last.release, last.version);
-            let why = why.unwrap_or_default();
-            line(
-                f,
-                "",
-                &format!("release {release} (version {version}) {word}{why}"),
-            )?;
-        } else if let Some(failure) = self.endpoint.as_ref().and_then(|e| e.failure.as_deref()) {
-            line(f, "", &format!("last deployment failed: {failure}"))?;
-        }
+        self.last_deployment(f)?;
         let monitor = self.monitor.as_ref().map_or_else(none, |monitor| {
             format!(
                 "{} violations at {}",

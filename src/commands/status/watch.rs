@@ -83,7 +83,7 @@ pub(super) async fn run(ctx: &Context, project: &Project) -> Result<()> {
     let start = Instant::now();
     let (mut known, mut failures) = (None, 0);
     loop {
-        match super::look(ctx, project).await {
+        match Box::pin(super::look(ctx, project)).await {
             Ok(report) => {
                 failures = 0;
                 if !show(ctx, &report, &mut known, redraws)? {

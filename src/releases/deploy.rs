@@ -306,7 +306,8 @@ impl Deployment<'_> {
     async fn not_deployed(&self, error: anyhow::Error) -> anyhow::Error {
         if let Some(alarms) = failure::alarms(self.clients, &self.sealed, self.since).await {
             self.failed(Outcome::RolledBack, &alarms).await;
-            return hinted(error, alarms);
+            let error = hinted(error, alarms.clone());
+            return self.explained(error, &alarms).await;
         }
         let reason = message(&error);
         self.failed(Outcome::Failed, &reason).await;

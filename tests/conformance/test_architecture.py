@@ -12,6 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import templates
 from conftest import BIN
 
 PARTS = ["data", "network", "registry", "code", "governance", "workbench"]
@@ -224,14 +225,16 @@ FIND = {
 WITHOUT_ANSWER = {"PendingWindowInDays", "MinimumInstanceMetadataServiceVersion", "ResourceType"}
 
 
-def expected(cfn, stack):
+def expected(cfn, s3, stack):
     """The properties of a stack's resources, from a change set of the same template under another name."""
     described = cfn.describe_stacks(StackName=stack)["Stacks"][0]
     name = {"StackName": f"{stack}-again", "ChangeSetName": "properties"}
     cfn.create_change_set(
         **name,
         ChangeSetType="CREATE",
-        TemplateBody=cfn.get_template(StackName=stack)["TemplateBody"],
+        **templates.source(
+            s3, f"{NAME}-artifacts-000000000000-us-east-1", cfn.get_template(StackName=stack)["TemplateBody"]
+        ),
         Parameters=described.get("Parameters", []),
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
@@ -250,7 +253,7 @@ def resources(cfn, part):
 @pytest.mark.parametrize("part", PARTS)
 def test_every_resource_has_the_properties_of_the_template(client, part):
     cfn = client("cloudformation")
-    wanted = expected(cfn, f"{NAME}-{part}")
+    wanted = expected(cfn, client("s3"), f"{NAME}-{part}")
     found = resources(cfn, part)
     assert {resource["LogicalResourceId"] for resource in found} == set(wanted)
     for resource in found:

@@ -67,6 +67,7 @@ def test_policies_have_a_largest_size(client):
         PolicyArn=made["Arn"],
         PolicyDocument=sized(READ, 6145),
     )
+    iam.delete_policy(PolicyArn=made["Arn"])
 
 
 def test_roles(client):

@@ -162,7 +162,7 @@ CALLS = {
     ),
     ("sagemaker:CreateEndpoint", "endpoint"): Call(
         "sagemaker", "create_endpoint", arn("sagemaker", "endpoint/flights"),
-        EndpointName="flights", EndpointConfigName="none",
+        EndpointName="flights", EndpointConfigName="flights-1-00000000",
     ),
     ("sagemaker:DeleteModel", "model `flights-1-00000000` of a release"): Call(
         "sagemaker", "delete_model", arn("sagemaker", "model/flights-1-00000000"), ModelName="flights-1-00000000",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import images
+import templates
 
 AWS = str(Path(sys.executable).parent / "aws")
 TEMPLATES = Path(__file__).parents[2] / "src/infra/templates"
@@ -71,7 +72,7 @@ def platform(client):
         name = f"{NAME}-{part}"
         cfn.create_stack(
             StackName=name,
-            TemplateBody=(TEMPLATES / f"{part}.yaml").read_text(),
+            **templates.source(client("s3"), outputs.get("ArtifactBucket"), (TEMPLATES / f"{part}.yaml").read_text()),
             Parameters=[{"ParameterKey": "ProjectName", "ParameterValue": NAME}],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )

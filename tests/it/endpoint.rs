@@ -261,7 +261,7 @@ fn shown_and_logged(sandbox: &Sandbox) {
     assert!(url.ends_with("/endpoints/small/invocations"), "{url}");
     let text = sandbox.mlops(["endpoint", "show"]).success().stdout;
     assert!(
-        text.contains("AllTraffic  1       1          ml.m5.large"),
+        text.contains("AllTraffic  100     1          ml.m5.large"),
         "{text}"
     );
     assert!(

@@ -46,6 +46,16 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
     ),
     ("data push", "s3:HeadObject", "an interrupted push"),
     (
+        "endpoint delete",
+        "sagemaker:DescribeEndpointConfig",
+        "an endpoint that no stack contains",
+    ),
+    (
+        "endpoint delete",
+        "sagemaker:DescribeModel",
+        "an endpoint that no stack contains",
+    ),
+    (
         "init",
         "s3:GetObject",
         "CloudFormation, of a long template, for the caller",

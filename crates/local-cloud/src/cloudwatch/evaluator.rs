@@ -145,6 +145,19 @@ async fn evaluate_all(cloud: &Cloud, step: i64, end: i64) -> ApiResult<()> {
     Ok(())
 }
 
+/// Evaluates an alarm whose metric was replaced, because its state is that of the old one. AWS does so with the next
+/// minute, which is before the instances of a deployment have started; here, they start in less.
+pub(super) fn evaluate_now(cloud: &Cloud, name: &str) -> ApiResult<()> {
+    let Some(record) = records(cloud).get(name)? else {
+        return Ok(());
+    };
+    let step = step_of(&record.alarm.configuration);
+    if evaluate(cloud, name, window_end(cloud.clock().now(), step))? {
+        cloud.clock().announce(ALARM_STATES);
+    }
+    Ok(())
+}
+
 /// Evaluates an alarm with the window that ends at `end`; true if its state changed. An alarm that was deleted in
 /// the meantime is left alone.
 fn evaluate(cloud: &Cloud, name: &str, end: i64) -> ApiResult<bool> {

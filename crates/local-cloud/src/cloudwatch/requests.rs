@@ -24,7 +24,8 @@ pub(super) struct Put {
     tags: Tags,
 }
 
-/// `PutMetricAlarm`. As in AWS, an update keeps the state and ignores tags.
+/// `PutMetricAlarm`. As in AWS, an update keeps the state and ignores tags. If it replaces the metric, the alarm is
+/// evaluated at once.
 pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
     let configuration = input.configuration;
     configuration.check()?;
@@ -32,9 +33,11 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
     let name = configuration.alarm_name.clone();
     let now = cloud.clock().now();
     let seconds = crate::clock::seconds(now);
-    cloud.store().transaction(|tx| {
+    let has_other_metric = cloud.store().transaction(|tx| {
         let records = records(cloud);
+        let mut has_other_metric = false;
         let (change, record) = if let Some(mut record) = records.get_in(tx, &name)? {
+            has_other_metric = record.alarm.configuration.metric()? != configuration.metric()?;
             record.alarm.configure(configuration, seconds);
             ("update", record)
         } else {
@@ -43,8 +46,12 @@ pub(super) async fn put(cloud: &Cloud, input: Put) -> ApiResult<Value> {
             ("create", Record { alarm, tags })
         };
         record_change(tx, change, &record.alarm, now)?;
-        records.put_in(tx, &name, &record)
+        records.put_in(tx, &name, &record)?;
+        Ok(has_other_metric)
     })?;
+    if has_other_metric {
+        evaluator::evaluate_now(cloud, &name)?;
+    }
     evaluator::ensure_running(cloud);
     cloud.clock().announce(ALARM_DEFINITIONS);
     Ok(json!({}))

@@ -139,6 +139,24 @@ async fn an_alarm_follows_its_metric() {
     );
 }
 
+/// A deployment whose stack lets an alarm watch the new instances must not see the state of the old ones.
+#[tokio::test]
+async fn an_alarm_with_another_metric_is_evaluated_at_once() {
+    let at = TestCloud::new();
+    let members = json!({"TreatMissingData": "notBreaching"});
+    alarm(&at, "a", members.clone()).await;
+    put_value(&at, 1.0).await;
+    advance(&at, EVALUATED).await;
+    assert_eq!(state(&at, "a").await, "ALARM");
+    let mut changed = members;
+    changed["AlarmDescription"] = json!("errors");
+    alarm(&at, "a", changed.clone()).await;
+    assert_eq!(state(&at, "a").await, "ALARM");
+    changed["Dimensions"] = json!([{"Name": "EndpointConfigName", "Value": "new"}]);
+    alarm(&at, "a", changed).await;
+    assert_eq!(state(&at, "a").await, "OK");
+}
+
 #[tokio::test]
 async fn work_that_watches_alarms_is_never_overtaken() {
     let at = TestCloud::new();

@@ -142,10 +142,7 @@ async fn invalid_alarms_are_refused() {
         (json!({"Period": 45}), "Period must be"),
         (json!({"Period": 1}), "Period must be"),
         (json!({"EvaluationPeriods": 1441}), "a day"),
-        (
-            json!({"Period": 3600, "EvaluationPeriods": 169}),
-            "a week",
-        ),
+        (json!({"Period": 3600, "EvaluationPeriods": 169}), "a week"),
         (
             json!({"DatapointsToAlarm": 2}),
             "less than or equal to EvaluationPeriods",

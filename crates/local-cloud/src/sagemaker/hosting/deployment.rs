@@ -147,6 +147,8 @@ struct Deployment {
     deploy: Deploy,
     /// The fleet in service; none while the endpoint is created.
     old: Option<Arc<Fleet>>,
+    /// The fleets that ran when the deployment began: those that it replaces.
+    before: Vec<Arc<Fleet>>,
     new: Arc<Fleet>,
     /// The numbers of instances of the complete new fleet.
     counts: Vec<u32>,
@@ -166,6 +168,7 @@ impl Deployment {
         }
         let counts = spec.counts();
         let new = Arc::new(Fleet::new(cloud, &deploy.endpoint, spec)?);
+        let before = fleet::running(cloud, &deploy.endpoint);
         fleet::add(cloud, &new);
         let limit = deploy.policy.timeout.map(i64::from);
         let limit = limit.map(jiff::SignedDuration::from_secs);
@@ -176,6 +179,7 @@ impl Deployment {
             cloud: cloud.clone(),
             deploy,
             old,
+            before,
             new,
             counts,
             work,
@@ -210,8 +214,9 @@ impl Deployment {
                     self.commit().await?;
                     is_committed = true;
                 }
+                // The endpoint is in service: the next deployment may have added its fleet.
                 Step::Retire(_) if is_committed => {
-                    fleet::end_others(&self.cloud, &self.deploy.endpoint).await;
+                    fleet::end(&self.cloud, &self.deploy.endpoint, &self.before).await;
                 }
                 Step::Retire(active) => self.retire(&active).await,
             }

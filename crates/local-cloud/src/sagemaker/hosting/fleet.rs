@@ -194,6 +194,22 @@ pub(super) fn serving(cloud: &Cloud, endpoint: &str) -> Option<Arc<Fleet>> {
     fleets(cloud).get(endpoint)?.serving.clone()
 }
 
+/// The fleets of an endpoint that run.
+pub(super) fn running(cloud: &Cloud, endpoint: &str) -> Vec<Arc<Fleet>> {
+    let fleets = fleets(cloud);
+    let of_endpoint = fleets.get(endpoint);
+    of_endpoint.map_or_else(Vec::new, |of_endpoint| of_endpoint.running.clone())
+}
+
+/// Ends these fleets of an endpoint. No traffic must be routed to them.
+pub(super) async fn end(cloud: &Cloud, endpoint: &str, ended: &[Arc<Fleet>]) {
+    futures::future::join_all(ended.iter().map(|fleet| fleet.end())).await;
+    if let Some(of_endpoint) = fleets(cloud).get_mut(endpoint) {
+        let has_ended = |fleet: &Arc<Fleet>| ended.iter().any(|other| Arc::ptr_eq(other, fleet));
+        of_endpoint.running.retain(|fleet| !has_ended(fleet));
+    }
+}
+
 /// Ends all fleets of an endpoint but the one with its configuration. No traffic must be routed to them.
 pub(super) async fn end_others(cloud: &Cloud, endpoint: &str) {
     let others: Vec<Arc<Fleet>> = {
@@ -207,11 +223,7 @@ pub(super) async fn end_others(cloud: &Cloud, endpoint: &str) {
         };
         running.iter().filter(is_other).cloned().collect()
     };
-    futures::future::join_all(others.iter().map(|fleet| fleet.end())).await;
-    if let Some(of_endpoint) = fleets(cloud).get_mut(endpoint) {
-        let has_ended = |fleet: &Arc<Fleet>| others.iter().any(|other| Arc::ptr_eq(other, fleet));
-        of_endpoint.running.retain(|fleet| !has_ended(fleet));
-    }
+    end(cloud, endpoint, &others).await;
 }
 
 /// Ends all fleets of an endpoint. No traffic must be routed to them.

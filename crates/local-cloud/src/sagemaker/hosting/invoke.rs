@@ -132,15 +132,16 @@ pub(in super::super) async fn invoke(
     answer
 }
 
-/// The request to a process.
+/// The request to a process, which has the time that is left of [`TIMEOUT`]: instances that end wait for it.
 fn request(
     client: &reqwest::Client,
     port: u16,
+    left: Duration,
     invocation: &Invocation,
 ) -> reqwest::RequestBuilder {
     let mut request = client
         .post(format!("http://127.0.0.1:{port}/invocations"))
-        .timeout(TIMEOUT);
+        .timeout(left);
     for (name, value) in [
         ("Content-Type", &invocation.content_type),
         ("Accept", &invocation.accept),
@@ -173,7 +174,8 @@ async fn send(
         let left = TIMEOUT.saturating_sub(started.elapsed());
         let ready = server.ready(left).await;
         let port = ready.map_err(|reason| failure(cloud, invocation, stream, 0, reason))?;
-        match request(client, port, invocation).send().await {
+        let left = TIMEOUT.saturating_sub(started.elapsed());
+        match request(client, port, left, invocation).send().await {
             // The process has just died and its watcher has not noticed: nothing was sent.
             Err(error) if error.is_connect() && !left.is_zero() => clock::sleep(RETRY).await,
             Err(error) => return Err(unreachable(cloud, invocation, server, &error)),

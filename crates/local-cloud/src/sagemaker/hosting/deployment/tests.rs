@@ -71,6 +71,42 @@ async fn a_fleet_in_service_survives_a_failed_deployment() {
     assert!(traffic::of(&cloud, "e").is_some());
 }
 
+/// The endpoint is in service as soon as the new configuration is written, so the next update may begin before the
+/// old fleet has ended.
+#[tokio::test]
+async fn a_deployment_ends_the_fleets_that_it_replaces_only() {
+    let at = TestCloud::new();
+    let cloud = at.cloud();
+    record(&cloud, "e", EndpointStatus::Updating);
+    let fleet = |config: &str| {
+        let spec = FleetSpec {
+            config: config.to_owned(),
+            ..FleetSpec::default()
+        };
+        let fleet = Arc::new(Fleet::new(&cloud, "e", spec).unwrap());
+        fleet::add(&cloud, &fleet);
+        fleet
+    };
+    let old = fleet("old");
+    fleet::serve(&cloud, &old);
+    let mut deployment = Deployment {
+        cloud: cloud.clone(),
+        deploy: deploy("e"),
+        before: fleet::running(&cloud, "e"),
+        old: Some(old),
+        new: fleet("new"),
+        counts: Vec::new(),
+        active: Vec::new(),
+        deadline: Timestamp::MAX,
+        work: cloud.clock().begin("a deployment"),
+    };
+    let _next = fleet("next");
+    deployment.forward().await.unwrap();
+    let running = fleet::running(&cloud, "e");
+    let running: Vec<String> = running.iter().map(|fleet| fleet.spec().config).collect();
+    assert_eq!(running, ["new", "next"]);
+}
+
 /// Whatever status the server dies in, the next one serves the recorded configuration.
 #[test]
 fn a_crash_leaves_the_recorded_configuration() {

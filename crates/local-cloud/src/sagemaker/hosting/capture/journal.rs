@@ -44,6 +44,8 @@ struct Segment {
     head: Head,
     file: File,
     bytes: usize,
+    /// True after a write that failed: its last line may be cut off, so nothing more is appended.
+    is_broken: bool,
 }
 
 impl Segment {
@@ -59,11 +61,15 @@ impl Segment {
             head,
             file,
             bytes: 0,
+            is_broken: false,
         })
     }
 
     fn append(&mut self, line: &str) -> ApiResult<()> {
-        self.file.write_all(line.as_bytes())?;
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            self.is_broken = true;
+            return Err(error.into());
+        }
         self.bytes += line.len();
         Ok(())
     }
@@ -79,8 +85,8 @@ pub(super) struct Journal {
 struct Shared {
     cloud: Cloud,
     session: Arc<ServiceSession>,
-    /// The files that grow, by variant.
-    growing: Mutex<BTreeMap<String, Segment>>,
+    /// The files that are no objects yet, by variant. The last one of a variant grows, unless it is broken.
+    growing: Mutex<BTreeMap<String, Vec<Segment>>>,
     /// Files whose objects could not be written yet. Locked while objects are written.
     sealed: tokio::sync::Mutex<Vec<(PathBuf, Head)>>,
     /// Notified when a file is new or has its size, and at the end.
@@ -136,7 +142,7 @@ impl Drop for Journal {
 }
 
 impl Shared {
-    fn growing(&self) -> MutexGuard<'_, BTreeMap<String, Segment>> {
+    fn growing(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Segment>>> {
         self.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -148,7 +154,8 @@ impl Shared {
         place: impl FnOnce() -> (String, String),
     ) -> ApiResult<bool> {
         let mut growing = self.growing();
-        if let Some(segment) = growing.get_mut(variant) {
+        let last = growing.get_mut(variant).and_then(|all| all.last_mut());
+        if let Some(segment) = last.filter(|segment| !segment.is_broken) {
             segment.append(line)?;
             return Ok(segment.bytes >= FLUSH_BYTES);
         }
@@ -159,20 +166,21 @@ impl Shared {
         let directory = self.cloud.directory().join(DIRECTORY);
         let mut segment = Segment::create(&directory, Head { bucket, key, role })?;
         segment.append(line)?;
-        growing.insert(variant.to_owned(), segment);
+        growing.entry(variant.to_owned()).or_default().push(segment);
         Ok(true)
     }
 
     fn has_full(&self) -> bool {
         let growing = self.growing();
-        growing.values().any(|segment| segment.bytes >= FLUSH_BYTES)
+        let mut segments = growing.values().flatten();
+        segments.any(|segment| segment.bytes >= FLUSH_BYTES)
     }
 
     /// Writes the objects of all files. True if all could be written.
     async fn flush(&self) -> bool {
         let mut sealed = self.sealed.lock().await;
         let taken = std::mem::take(&mut *self.growing());
-        let segments = taken.into_values();
+        let segments = taken.into_values().flatten();
         sealed.extend(segments.map(|segment| (segment.path, segment.head)));
         let files = std::mem::take(&mut *sealed);
         let (cloud, caller) = (self.cloud.clone(), self.session.caller());
@@ -347,6 +355,28 @@ mod tests {
         assert_eq!((size(&at.cloud()), files(&at.cloud())), (Some(6), 0));
         let at = at.crash();
         assert_eq!(size(&at.cloud()), Some(6));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_cut_off_does_not_damage_the_next_one() {
+        let at = TestCloud::new();
+        let journal = journal(&at).await;
+        journal.append("v", "first".to_owned(), place);
+        // A disk that is full in the middle of a line.
+        if let Some(segment) = journal.shared.growing().values_mut().flatten().next() {
+            segment.file.write_all(b"sec").unwrap();
+            segment.file = File::open(&segment.path).unwrap();
+        }
+        journal.append("v", "second".to_owned(), place);
+        journal.append("v", "third line".to_owned(), || {
+            ("bucket".to_owned(), "other".to_owned())
+        });
+        journal.finish().await;
+        let cloud = at.cloud();
+        assert_eq!((size(&cloud), files(&cloud)), (Some(6), 0));
+        let other = objects::head(&cloud, &Caller::LocalCloud, "bucket", "other").unwrap();
+        let file = objects::open(&cloud, &Caller::LocalCloud, &other).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 11);
     }
 
     #[tokio::test]

@@ -4,8 +4,6 @@ use anyhow::Result;
 use aws_sdk_sagemaker::operation::describe_endpoint::DescribeEndpointOutput;
 use aws_sdk_sagemaker::operation::describe_endpoint_config::DescribeEndpointConfigOutput;
 use aws_sdk_sagemaker::operation::describe_model::DescribeModelOutput;
-use aws_sdk_sagemaker::primitives::Blob;
-use aws_sdk_sagemakerruntime::operation::invoke_endpoint::InvokeEndpointError;
 use serde::Serialize;
 
 use super::sagemaker::models::{self, ModelVersion};
@@ -231,55 +229,6 @@ pub fn url(clients: &Clients, endpoint: &str) -> String {
         format!("https://runtime.sagemaker.{region}.amazonaws.com{suffix}")
     };
     format!("{host}/endpoints/{endpoint}/invocations")
-}
-
-/// The response of an endpoint to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invoked {
-    /// The container's HTTP status.
-    pub status: u16,
-    /// The content type of the body.
-    pub content_type: Option<String>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// Sends one request to an endpoint. A response of the container with another status than 2xx is a result,
-/// not an error.
-pub async fn invoke(
-    clients: &Clients,
-    endpoint: &str,
-    content_type: &str,
-    body: Vec<u8>,
-) -> Result<Invoked> {
-    let answered = clients
-        .runtime
-        .invoke_endpoint()
-        .endpoint_name(endpoint)
-        .content_type(content_type)
-        .body(Blob::new(body))
-        .send()
-        .await;
-    if let Err(error) = &answered
-        && let Some(InvokeEndpointError::ModelError(refused)) = error.as_service_error()
-        && let Some(status) = refused.original_status_code()
-    {
-        return Ok(Invoked {
-            status: u16::try_from(status).unwrap_or_default(),
-            content_type: None,
-            body: refused
-                .original_message()
-                .unwrap_or_default()
-                .as_bytes()
-                .to_vec(),
-        });
-    }
-    let answer = answered.aws(format!("cannot invoke the endpoint {endpoint}"))?;
-    Ok(Invoked {
-        status: 200,
-        content_type: answer.content_type,
-        body: answer.body.map(Blob::into_inner).unwrap_or_default(),
-    })
 }
 
 /// Lists the endpoint configurations whose names start with a prefix.

@@ -52,6 +52,8 @@ pub struct Answer {
 pub struct Refused {
     /// What failed, in a few words: `model error 500`, `ValidationError`, `no connection`.
     pub kind: String,
+    /// The status and the text of the model's answer, if it answered.
+    pub model: Option<(u16, String)>,
     /// The error for a person.
     pub error: anyhow::Error,
 }
@@ -105,6 +107,7 @@ pub async fn send(
         // A login page or a proxy may answer in SageMaker's place, with 200.
         Ok(answer) if answer.request_id().is_none() => Err(Refused {
             kind: "invalid response".to_owned(),
+            model: None,
             error: hinted(
                 anyhow!(
                     "the response to the request does not come from SageMaker: it has no request id"
@@ -153,6 +156,11 @@ fn refused(
                 0 => "no answer of the model".to_owned(),
                 _ => format!("model error {status}"),
             },
+            model: model
+                .original_status_code()
+                .and_then(|status| u16::try_from(status).ok())
+                .filter(|status| *status > 0)
+                .map(|status| (status, original.to_owned())),
             error: hinted(Failure::answered(Exit::Failed, message, answer), place),
         };
     }
@@ -166,6 +174,7 @@ fn refused(
     let described = Err::<(), _>(error).aws(format!("cannot invoke the endpoint {endpoint}"));
     Refused {
         kind,
+        model: None,
         error: described
             .err()
             .unwrap_or_else(|| anyhow!("cannot invoke {endpoint}")),

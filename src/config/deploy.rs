@@ -114,8 +114,13 @@ impl DeploySection {
             (
                 self.expect
                     .status
-                    .is_none_or(|status| (200..=599).contains(&status)),
-                "deploy.expect.status is an HTTP status from 200 to 599",
+                    .is_none_or(|status| status == 200 || (300..=599).contains(&status)),
+                // SageMaker does not tell which 2xx status the container had.
+                "deploy.expect.status is 200 (for any 2xx), or an HTTP status from 300 to 599",
+            ),
+            (
+                self.sample.is_some() || self.expect == ExpectSection::default(),
+                "deploy.expect has no effect without deploy.sample, the request that is sent",
             ),
             (
                 self.expect
@@ -274,7 +279,7 @@ pub struct ChallengerSection {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectSection {
-    /// The HTTP status [default: any 2xx].
+    /// The HTTP status; 200 is any 2xx [default: any 2xx].
     pub status: Option<u16>,
     /// The content type, without parameters.
     pub content_type: Option<String>,
@@ -328,15 +333,17 @@ mod tests {
             "alarms.custom = [\"a,b\"]",
             "autoscaling = {min = 2, max = 1, invocations_per_instance = 10}",
             "challenger = {version = 1, percent = 51}",
-            "expect.status = 20",
-            "expect.json = \"a\"",
-            "expect = {min = 2.0, max = 1.0}",
+            "sample = \"a\"\nexpect.status = 20",
+            "sample = \"a\"\nexpect.status = 201",
+            "sample = \"a\"\nexpect.json = \"a\"",
+            "sample = \"a\"\nexpect = {min = 2.0, max = 1.0}",
+            "expect = {min = 0.0}",
             "strategy = \"blue\"",
             "metrics.rmse = \"up\"",
         ] {
             assert!(section(bad).is_err(), "{bad}");
         }
-        let all = "strategy = \"canary\"\nmetrics.rmse = \"lower\"\nexpect = {min = 0.0, max = 1.0}\n\
+        let all = "strategy = \"canary\"\nsample = \"a\"\nmetrics.rmse = \"lower\"\nexpect = {min = 0.0, max = 1.0}\n\
                    alarms.custom = [\"a\"]\nautoscaling = {min = 1, max = 4, invocations_per_instance = 9}\n";
         section(all).unwrap();
     }

@@ -1,14 +1,14 @@
 //! The sample request: the last part of the proof that a release works.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::Hint;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::aws::hosting::Invoked;
-use crate::aws::{Clients, hosting};
+use crate::aws::Clients;
+use crate::aws::invocation::{self, Header};
 use crate::config::{ExpectSection, Project};
 
 /// Maximum size in bytes of an invocation's body; SageMaker's limit.
@@ -45,7 +45,7 @@ impl Sample {
             .with_context(|| format!("cannot read deploy.sample, {}", file.display()))
             .hint("set deploy.sample in mlops.toml to a file with a request body, relative to mlops.toml")?;
         Ok(Some(Self {
-            content_type: content_type(file),
+            content_type: invocation::content_type(file),
             file: file.clone(),
             body,
             expect: project.file.deploy.expect.clone(),
@@ -58,8 +58,26 @@ impl Sample {
         clients: &Clients,
         endpoint: &str,
     ) -> Result<Result<SampleAnswer, String>> {
-        let invoked =
-            hosting::invoke(clients, endpoint, self.content_type, self.body.clone()).await?;
+        let header = Header {
+            content_type: Some(self.content_type.to_owned()),
+            ..Header::default()
+        };
+        let sent = invocation::send(&clients.runtime, endpoint, &header, self.body.clone()).await;
+        let invoked = match sent {
+            Ok(answer) => Invoked {
+                status: 200,
+                content_type: answer.content_type,
+                body: answer.body,
+            },
+            Err(refused) => match refused.model {
+                Some((status, text)) => Invoked {
+                    status,
+                    content_type: None,
+                    body: text.into_bytes(),
+                },
+                None => return Err(refused.error),
+            },
+        };
         let answer = String::from_utf8_lossy(&invoked.body).trim_end().to_owned();
         Ok(match problem(&self.expect, &invoked) {
             Some(problem) => Err(problem),
@@ -70,6 +88,14 @@ impl Sample {
             }),
         })
     }
+}
+
+/// The endpoint's response. SageMaker tells the container's status of an error only: any 2xx is 200.
+#[derive(Debug, Clone)]
+struct Invoked {
+    status: u16,
+    content_type: Option<String>,
+    body: Vec<u8>,
 }
 
 /// Returns how a response differs from what is expected.
@@ -129,14 +155,6 @@ fn first_number(text: &str) -> Option<f64> {
     })
     .find_map(|word| word.parse().ok())
     .filter(|number: &f64| number.is_finite())
-}
-
-fn content_type(file: &Path) -> &'static str {
-    match file.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => "text/csv",
-        Some("json") => "application/json",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ const MAX_ALARMS: usize = 10;
 /// selects its items by number.
 pub const CUSTOM_ALARMS: usize = 8;
 
+/// The shortest time in which an alarm is evaluated with data of the new instances, in seconds: the period of
+/// the alarms of endpoint.yaml.
+const SHORTEST_BAKE: u32 = 60;
+
 /// The value of a parameter that is not used. Parameters cannot be absent.
 pub const NONE: &str = "none";
 
@@ -69,44 +73,90 @@ impl Settings {
         }
     }
 
-    /// Returns what AWS would refuse, and what to change in mlops.toml.
+    /// Returns what AWS would refuse or what would have no effect, and what to change in mlops.toml.
     fn problem(&self) -> Option<(String, String)> {
+        self.step_problem()
+            .or_else(|| self.alarm_problem())
+            .or_else(|| self.scaling_problem())
+    }
+
+    /// Returns why the step does not fit the instances, of which automatic scaling changes the number.
+    fn step_problem(&self) -> Option<(String, String)> {
+        let step = self.step?;
         let word = self.strategy.as_str();
         let count = self.instance_count;
-        if let Some(step) = self.step {
-            if count < 2 {
-                return Some((
-                    format!(
-                        "the strategy {word} needs at least 2 instances, and the endpoint has {count}"
-                    ),
-                    "set deploy.instance_count to 2 or more, or deploy.strategy to \"all-at-once\""
-                        .to_owned(),
-                ));
-            }
-            let (least, most) = match self.strategy {
-                Strategy::AllAtOnce | Strategy::Canary => (1, 50),
-                Strategy::Linear => (10, 50),
-                Strategy::Rolling => (5, 50),
+        let (fewest, most) = match &self.autoscaling {
+            Some(scaling) => (count.min(scaling.min), count.max(scaling.max)),
+            None => (count, count),
+        };
+        if fewest < 2 {
+            let (has, which) = if count < 2 {
+                (format!("the endpoint has {count}"), "deploy.instance_count")
+            } else {
+                (
+                    format!("automatic scaling may leave {fewest}"),
+                    "deploy.autoscaling.min",
+                )
             };
-            let (fits, limit) = match step {
-                StepSize::Percent(share) => (
-                    (least..=most).contains(&share),
-                    format!("\"{least}%\" to \"{most}%\""),
-                ),
-                StepSize::Instances(instances) => (
-                    instances * 2 <= count,
-                    format!("1 to {} of {count} instances", count / 2),
-                ),
-            };
-            if !fits {
-                return Some((
-                    format!("a step of {step} is not possible with the strategy {word}"),
-                    format!("set deploy.step to {limit}"),
-                ));
-            }
+            return Some((
+                format!("the strategy {word} needs at least 2 instances, and {has}"),
+                format!("set {which} to 2 or more, or deploy.strategy to \"all-at-once\""),
+            ));
         }
+        let least_share = match self.strategy {
+            Strategy::AllAtOnce | Strategy::Canary => 1,
+            Strategy::Linear => 10,
+            Strategy::Rolling => 5,
+        };
+        let shares = format!("\"{least_share}%\" to \"50%\"");
+        let (fits, limit) = match step {
+            StepSize::Percent(share) => ((least_share..=50).contains(&share), shares),
+            StepSize::Instances(instances) => {
+                // A canary of a few instances may be less than a percent.
+                let least = match self.strategy {
+                    Strategy::AllAtOnce | Strategy::Canary => 1,
+                    Strategy::Linear | Strategy::Rolling => {
+                        most.saturating_mul(least_share).div_ceil(100)
+                    }
+                };
+                let largest = fewest / 2;
+                let instances_text = if fewest == most {
+                    format!("{fewest} instances")
+                } else {
+                    format!("{fewest} to {most} instances")
+                };
+                let limit = if least <= largest {
+                    format!("{least} to {largest} of {instances_text}")
+                } else {
+                    shares
+                };
+                ((least..=largest).contains(&instances), limit)
+            }
+        };
+        (!fits).then(|| {
+            (
+                format!("a step of {step} is not possible with the strategy {word}"),
+                format!("set deploy.step to {limit}"),
+            )
+        })
+    }
+
+    /// Returns why the alarms cannot roll a deployment back.
+    fn alarm_problem(&self) -> Option<(String, String)> {
         let custom = &self.alarms.custom;
         let alarms = self.alarm_count();
+        if alarms > 0 && self.bake_seconds < SHORTEST_BAKE {
+            return Some((
+                format!(
+                    "deploy.alarms has no effect with a deploy.bake_seconds of {}: an alarm needs a minute to \
+                     notice the new instances",
+                    self.bake_seconds
+                ),
+                format!(
+                    "set deploy.bake_seconds to {SHORTEST_BAKE} or more (300 is usual), or remove the alarms"
+                ),
+            ));
+        }
         if alarms > MAX_ALARMS || custom.len() > CUSTOM_ALARMS {
             return Some((
                 format!(
@@ -126,18 +176,22 @@ impl Settings {
                 "remove one of them".to_owned(),
             ));
         }
-        if let Some(scaling) = &self.autoscaling
-            && !(scaling.min..=scaling.max).contains(&count)
-        {
-            return Some((
+        None
+    }
+
+    /// Returns why automatic scaling cannot start with the number of instances.
+    fn scaling_problem(&self) -> Option<(String, String)> {
+        let scaling = self.autoscaling.as_ref()?;
+        let count = self.instance_count;
+        (!(scaling.min..=scaling.max).contains(&count)).then(|| {
+            (
                 format!(
                     "deploy.instance_count is {count}, outside of deploy.autoscaling ({} to {})",
                     scaling.min, scaling.max
                 ),
                 "start with a number of instances between min and max".to_owned(),
-            ));
-        }
-        None
+            )
+        })
     }
 
     /// Returns the number of alarms that the deployment watches.
@@ -261,9 +315,9 @@ mod tests {
     #[test]
     fn combinations_that_aws_refuses_are_refused_before_anything_starts() {
         let names: Vec<String> = (0..9).map(|n| format!("\"a{n}\"")).collect();
-        let nine = format!("alarms.custom = [{}]", names.join(", "));
+        let nine = format!("bake_seconds = 60\nalarms.custom = [{}]", names.join(", "));
         let ten = format!(
-            "alarms = {{errors_5xx = 1, latency_ms = 1, custom = [{}]}}",
+            "bake_seconds = 60\nalarms = {{errors_5xx = 1, latency_ms = 1, custom = [{}]}}",
             names[..8].join(", ")
         );
         for (text, reason) in [
@@ -289,7 +343,32 @@ mod tests {
                 "a step of 4%",
             ),
             (nine.as_str(), "9 alarms"),
-            ("alarms.custom = [\"a\", \"a\"]", "twice"),
+            ("bake_seconds = 60\nalarms.custom = [\"a\", \"a\"]", "twice"),
+            ("alarms.errors_5xx = 1", "no effect"),
+            ("bake_seconds = 59\nalarms.custom = [\"a\"]", "no effect"),
+            (
+                "strategy = \"linear\"\ninstance_count = 11",
+                "a step of 1 instance",
+            ),
+            (
+                "strategy = \"rolling\"\ninstance_count = 21",
+                "a step of 1 instance",
+            ),
+            (
+                "strategy = \"canary\"\ninstance_count = 2\n\
+                 autoscaling = {min = 1, max = 4, invocations_per_instance = 9}",
+                "automatic scaling may leave 1",
+            ),
+            (
+                "strategy = \"canary\"\ninstance_count = 4\nstep = 2\n\
+                 autoscaling = {min = 2, max = 4, invocations_per_instance = 9}",
+                "a step of 2 instances",
+            ),
+            (
+                "strategy = \"linear\"\ninstance_count = 4\n\
+                 autoscaling = {min = 2, max = 11, invocations_per_instance = 9}",
+                "a step of 1 instance",
+            ),
             (
                 "instance_count = 5\nautoscaling = {min = 1, max = 4, invocations_per_instance = 9}",
                 "outside of",
@@ -303,6 +382,13 @@ mod tests {
             );
         }
         assert_eq!(settings(&ten).unwrap().alarm_count(), 10);
+        for fits in [
+            "strategy = \"canary\"\ninstance_count = 200",
+            "strategy = \"linear\"\ninstance_count = 11\nstep = 2",
+            "strategy = \"rolling\"\ninstance_count = 20",
+        ] {
+            settings(fits).unwrap();
+        }
         let canary = settings("strategy = \"canary\"\ninstance_count = 2\nstep = \"50%\"").unwrap();
         assert_eq!(canary.strategy_text(), "canary, steps of 50%");
         // A flag may choose a strategy that needs no step.

@@ -47,7 +47,7 @@ fn outcomes(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn a_deployment_is_guarded_and_a_silent_rollback_is_a_failure() {
+fn a_deployment_has_its_strategy_and_a_silent_rollback_is_a_failure() {
     let sandbox = project();
     let _ = train(&sandbox, &["Answer=one"]);
 
@@ -60,14 +60,23 @@ fn a_deployment_is_guarded_and_a_silent_rollback_is_a_failure() {
         impossible.stderr
     );
 
-    set(
-        &sandbox,
-        "strategy = \"canary\"\nalarms.errors_5xx = 5\nalarms.latency_ms = 900\n\
-         autoscaling = {min = 1, max = 4, invocations_per_instance = 100}\n",
-    );
+    // An alarm without a bake time would never act.
     let toml = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
     assert!(!toml.contains("instance_count"), "{toml}");
-    set(&sandbox, "instance_count = 2\n");
+    set(&sandbox, "alarms.custom = [\"drift\"]\n");
+    let useless = promote(&sandbox, "1").code(2);
+    assert!(
+        useless.stderr.contains("deploy.alarms has no effect")
+            && useless.stderr.contains("set deploy.bake_seconds"),
+        "{}",
+        useless.stderr
+    );
+    sandbox.write("mlops.toml", toml);
+    set(
+        &sandbox,
+        "strategy = \"canary\"\ninstance_count = 2\n\
+         autoscaling = {min = 2, max = 4, invocations_per_instance = 100}\n",
+    );
     let _ = promote(&sandbox, "1").success();
     let _ = train(&sandbox, &["Answer=two"]);
     let second = promote(&sandbox, "2").success().json();
@@ -77,15 +86,6 @@ fn a_deployment_is_guarded_and_a_silent_rollback_is_a_failure() {
     let routing = policy.traffic_routing_configuration().unwrap();
     assert_eq!(routing.r#type().unwrap().as_str(), "CANARY");
     assert_eq!(routing.canary_size().unwrap().value(), Some(1));
-    let alarms = deployment.auto_rollback_configuration().unwrap().alarms();
-    let alarms: Vec<&str> = alarms
-        .iter()
-        .filter_map(|alarm| alarm.alarm_name())
-        .collect();
-    assert_eq!(
-        alarms,
-        ["small-endpoint-errors-5xx", "small-endpoint-latency"]
-    );
 
     // CloudFormation reports success, but the endpoint serves release 2.
     let _ = train(&sandbox, &["Answer=three"]);

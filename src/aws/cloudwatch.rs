@@ -91,22 +91,16 @@ pub async fn alarms(clients: &Clients, names: &[String]) -> Result<Vec<Alarm>> {
     Ok([found.metric_alarms, found.composite_alarms].concat())
 }
 
-/// Returns which of these alarms went off since a time: those that are in ALARM, and those whose history has a
-/// transition to it.
+/// Returns which of these alarms went off since a time: those whose history has a transition to ALARM, and those
+/// that the reason of a failure names. An alarm that was in ALARM before may have nothing to do with it.
 pub async fn triggered(
     clients: &Clients,
     names: &[String],
     since: Timestamp,
+    failure: &str,
 ) -> Result<Vec<Triggered>> {
     let mut found = Vec::new();
     for alarm in alarms(clients, names).await? {
-        if alarm.is_in_alarm() {
-            found.push(Triggered {
-                name: alarm.name,
-                reason: alarm.reason,
-            });
-            continue;
-        }
         let input = json!({
             "AlarmName": alarm.name,
             "HistoryItemType": "StateUpdate",
@@ -115,7 +109,11 @@ pub async fn triggered(
         });
         let history: History = call(clients, "DescribeAlarmHistory", &input).await?;
         let mut transitions = history.alarm_history_items.iter();
-        if let Some(reason) = transitions.find_map(|item| reason(&item.history_data)) {
+        let blamed = || {
+            (alarm.is_in_alarm() && names_alarm(failure, &alarm.name)).then(|| alarm.reason.clone())
+        };
+        let transition = transitions.find_map(|item| reason(&item.history_data));
+        if let Some(reason) = transition.or_else(blamed) {
             found.push(Triggered {
                 name: alarm.name,
                 reason,
@@ -123,6 +121,16 @@ pub async fn triggered(
         }
     }
     Ok(found)
+}
+
+/// Returns whether a text has the name as a whole word: an alarm `errors` is not meant by `small-errors`.
+fn names_alarm(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
 }
 
 /// Returns the reason of a transition to ALARM; `None` for any other transition.
@@ -175,6 +183,13 @@ mod tests {
         let millisecond = alarm.since.map(Timestamp::as_millisecond);
         assert_eq!(millisecond, Some(1_795_996_800_250));
         assert_eq!(found.composite_alarms[0].since, None);
+    }
+
+    #[test]
+    fn a_reason_names_an_alarm_as_a_whole_word() {
+        let reason = "rolled back because of alarms in ALARM state: small-errors, drift.";
+        assert!(names_alarm(reason, "small-errors") && names_alarm(reason, "drift"));
+        assert!(!names_alarm(reason, "errors") && !names_alarm(reason, "small"));
     }
 
     #[test]

@@ -304,12 +304,13 @@ impl Deployment<'_> {
 
     /// Records why CloudFormation did not deploy the release, and returns the error.
     async fn not_deployed(&self, error: anyhow::Error) -> anyhow::Error {
-        if let Some(alarms) = failure::alarms(self.clients, &self.sealed, self.since).await {
+        let (reason, since) = (message(&error), self.since);
+        let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, since, &reason).await;
+        if let Some(alarms) = alarms {
             self.failed(Outcome::RolledBack, &alarms).await;
             let error = hinted(error, alarms.clone());
             return self.explained(error, &alarms).await;
         }
-        let reason = message(&error);
         self.failed(Outcome::Failed, &reason).await;
         self.explained(error, &reason).await
     }
@@ -358,7 +359,8 @@ impl Deployment<'_> {
 
     /// Records a silent rollback, brings the stack back to the release that is live, and returns the error.
     async fn rolled_back(&self, endpoint: &Endpoint, configuration: &str) -> anyhow::Error {
-        let alarms = failure::alarms(self.clients, &self.sealed, self.since).await;
+        let (since, why) = (self.since, endpoint.failure.as_deref().unwrap_or_default());
+        let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, since, why).await;
         let reason = alarms
             .or_else(|| endpoint.failure.clone())
             .unwrap_or_else(|| "no reason given".to_owned());
@@ -526,8 +528,6 @@ impl Deployment<'_> {
 
 /// Where the endpoint's containers log.
 fn log_hint(endpoint: &Endpoint) -> String {
-    format!(
-        "see the log group /aws/sagemaker/Endpoints/{}",
-        endpoint.name
-    )
+    let group = endpoint_failure::log_group(&endpoint.name);
+    format!("see the log group {group}")
 }

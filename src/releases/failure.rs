@@ -4,17 +4,30 @@ use jiff::Timestamp;
 
 use super::manifest::Sealed;
 use crate::aws::{Clients, cloudwatch};
+use crate::context::Context;
 
-/// Returns the alarms of a release that went off since its deployment began: `alarm NAME: REASON; …`. A caller
-/// without the permission to read alarms still learns about the failure itself.
-pub(super) async fn alarms(clients: &Clients, sealed: &Sealed, since: Timestamp) -> Option<String> {
+/// Returns the alarms of a release that went off since its deployment began, or that the reason of the failure
+/// names: `alarm NAME: REASON; …`. A caller who cannot read alarms is told so, and learns about the failure
+/// itself.
+pub(super) async fn alarms(
+    ctx: &Context,
+    clients: &Clients,
+    sealed: &Sealed,
+    since: Timestamp,
+    failure: &str,
+) -> Option<String> {
     let names = sealed
         .manifest
         .settings
         .alarm_names(&sealed.manifest.endpoint);
-    let found = match cloudwatch::triggered(clients, &names, since).await {
+    let found = match cloudwatch::triggered(clients, &names, since, failure).await {
         Ok(found) => found,
-        Err(error) => return Some(format!("the alarms cannot be read: {error:#}")),
+        Err(error) => {
+            ctx.progress.say(format!(
+                "whether an alarm went off is unknown, because the alarms cannot be read: {error:#}"
+            ));
+            return None;
+        }
     };
     let all: Vec<String> = found
         .iter()

@@ -6,7 +6,7 @@ use mlops_core::error::{Exit, Hint};
 use crate::aws::{Clients, hosting, removal};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, DeployedStack, Part};
+use crate::infra::{self, DeployedStack};
 use crate::releases::prune;
 
 mod proof;
@@ -155,17 +155,19 @@ async fn delete(
             continue;
         }
         delete_stack(ctx, clients, stack).await?;
-        if stack.part == Part::Endpoint
-            && let Some(endpoint) = hosting::endpoint(clients, name).await?
-        {
-            ctx.progress.say(format!(
-                "the endpoint {} still exists ({}): it does not belong to the stack",
-                endpoint.name, endpoint.status
-            ));
-        }
     }
-    for left in prune::everything(clients, name).await? {
-        ctx.progress.say(format!("{left} of a release: deleted"));
+    match hosting::endpoint(clients, name).await? {
+        // It needs its configuration and its model.
+        Some(endpoint) => ctx.progress.say(format!(
+            "the endpoint {} still exists ({}), so the models and configurations of its releases are kept: it \
+             does not belong to a stack of the project",
+            endpoint.name, endpoint.status
+        )),
+        None => {
+            for left in prune::everything(clients, name).await? {
+                ctx.progress.say(format!("{left} of a release: deleted"));
+            }
+        }
     }
     // Last, because everything above could still write to them.
     for group in removal::log_groups(clients, name).await? {

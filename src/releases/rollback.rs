@@ -19,6 +19,7 @@ use super::store::{History, Outcome, Release};
 use crate::aws::sagemaker::models::{ModelVersion, find};
 use crate::aws::state::ModelApproval;
 use crate::aws::{Clients, ecr};
+use crate::config::shell;
 use crate::infra;
 
 /// The release to return to.
@@ -243,10 +244,14 @@ async fn artifact(
 fn restoring(artifact: &Artifact) -> String {
     match &artifact.version_id {
         Some(version) => format!(
-            "if its version still exists, restore it: aws s3api copy-object --bucket {bucket} --key {key} \
-             --copy-source '{bucket}/{key}?versionId={version}'",
-            bucket = artifact.uri.bucket,
-            key = artifact.uri.key
+            "if its version still exists, restore it: aws s3api copy-object --bucket {} --key {} \
+             --copy-source {}",
+            shell::word(&artifact.uri.bucket),
+            shell::word(&artifact.uri.key),
+            shell::word(&format!(
+                "{}/{}?versionId={version}",
+                artifact.uri.bucket, artifact.uri.key
+            ))
         ),
         None => "upload it again, or promote another version".to_owned(),
     }

@@ -64,6 +64,10 @@ pub(super) async fn run(
     };
     let Some(stack) = stack else {
         require_gone(clients, name, "no stack of the project contains it").await?;
+        // An earlier deletion, which was confirmed, may have ended before it came to these.
+        if !args.dry_run {
+            delete_left(ctx, clients, name).await?;
+        }
         return Ok(report);
     };
     report.resources = stack
@@ -99,11 +103,17 @@ pub(super) async fn run(
             .hint("fix the cause, then run the command again");
     }
     require_gone(clients, name, &format!("{} was deleted", stack.name)).await?;
-    for left in prune::everything(clients, name).await? {
+    delete_left(ctx, clients, name).await?;
+    Ok(report)
+}
+
+/// Deletes the models and configurations of releases, which the stack does not contain.
+async fn delete_left(ctx: &Context, clients: &Clients, endpoint: &str) -> Result<()> {
+    for left in prune::everything(clients, endpoint).await? {
         ctx.progress
             .say(format!("model or endpoint configuration {left}: deleted"));
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Fails if the endpoint exists, because then it is still billed. `although` says why it should not.

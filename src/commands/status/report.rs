@@ -182,10 +182,11 @@ impl StatusReport {
             .map(|model| model.version)
     }
 
-    /// Returns the versions that wait for an approval, newest first.
+    /// Returns the versions newer than the live one that wait for an approval, newest first.
     pub(super) fn approvals(&self, command: impl Fn(Version) -> String) -> Vec<Waiting> {
         self.versions(ModelApproval::is_pending)
             .filter(|version| !self.withdrawn.has(*version))
+            .filter(|version| self.live.is_none_or(|live| *version > live))
             .map(|version| Waiting {
                 what: format!("version {version}"),
                 waits_for: "an approver",

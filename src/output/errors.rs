@@ -2,7 +2,7 @@
 
 use anyhow::Error;
 use mlops_core::error::{Exit, Failure, cause, exit, hinted, hints, message};
-use mlops_core::text::clean;
+use mlops_core::text::clean_paragraph;
 
 use super::Format;
 use crate::progress::write_stderr;
@@ -14,13 +14,13 @@ pub fn print(error: &Error, format: Format) -> Exit {
             write_stderr(&format!(
                 "{} {}",
                 console::style("error:").red().bold().for_stderr(),
-                clean(&message(error))
+                clean_paragraph(&message(error))
             ));
             for hint in hints(error) {
                 write_stderr(&format!(
                     "{} {}",
                     console::style("hint:").cyan().for_stderr(),
-                    clean(&hint)
+                    clean_paragraph(&hint)
                 ));
             }
         }

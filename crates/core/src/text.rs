@@ -9,17 +9,21 @@ pub use table::{table, wide_table};
 /// Maximum line width in columns.
 pub const WIDTH: usize = 80;
 
-/// Removes control characters from text of a data set or of AWS, for output on a terminal.
+/// Removes control characters from text of a data set or of AWS, for output on a terminal: also those that end
+/// a line or change the direction of text without being a control character for Unicode.
 pub fn clean(text: &str) -> String {
+    let controls = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if controls(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// Returns cleaned text whose further lines are indented, so that none looks like a line of its own.
+pub fn clean_paragraph(text: &str) -> String {
+    clean(text).replace('\n', "\n  ")
 }
 
 /// Formats a time: `2026-01-02 03:04Z`.
@@ -72,6 +76,8 @@ mod tests {
     #[test]
     fn control_bytes_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\nc");
+        assert_eq!(clean("a\u{202e}b\u{2028}c"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(clean_paragraph("a\nerror: b"), "a\n  error: b");
     }
 
     #[test]

@@ -95,6 +95,8 @@ struct State {
     offset: i64,
     /// The latest time that was reported: the machine's clock may be set back.
     latest: Timestamp,
+    /// True while the server shuts down.
+    closed: bool,
     next: u64,
     work: BTreeMap<u64, Entry>,
     announcements: BTreeMap<Topic, u64>,

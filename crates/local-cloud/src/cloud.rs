@@ -109,6 +109,7 @@ impl Cloud {
 
     /// Ends the processes of every service, concurrently.
     pub(crate) async fn shut_down(&self) {
+        self.clock().close();
         let services = self.services().iter();
         let ends = services.filter_map(|service| service.shut_down);
         futures::future::join_all(ends.map(|shut_down| shut_down(self))).await;

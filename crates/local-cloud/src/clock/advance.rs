@@ -19,7 +19,8 @@ impl Clock {
     ///
     /// # Errors
     /// `ConflictException` if another advance is in progress; `RequestTimeout`, with the names of the work, if
-    /// work stayed busy for `patience` of real time. The clock stays where it is then.
+    /// work stayed busy for `patience` of real time; `ServiceUnavailable` if the server shuts down, because the
+    /// work that is due next may have ended with it. The clock stays where it is then.
     pub(crate) async fn advance(
         &self,
         by: Duration,
@@ -36,7 +37,7 @@ impl Clock {
         })?;
         loop {
             self.until_idle(patience).await?;
-            match self.next_due().filter(|due| *due <= target) {
+            match self.next_due()?.filter(|due| *due <= target) {
                 Some(due) => self.move_to(due, &save)?,
                 None if self.now() < target => self.move_to(target, &save)?,
                 None => return Ok(self.now()),
@@ -82,10 +83,22 @@ impl Clock {
     }
 
     /// The earliest time that any work sleeps until.
-    fn next_due(&self) -> Option<Timestamp> {
-        let state = self.lock();
+    fn next_due(&self) -> ApiResult<Option<Timestamp>> {
+        let mut state = self.lock();
+        if state.closed {
+            let message = format!(
+                "the clock stays at {}: the local cloud is shutting down",
+                state.now()
+            );
+            return Err(ApiError::new("ServiceUnavailable", message).status(503));
+        }
         let asleep = state.work.values().filter_map(|it| it.asleep.as_ref());
-        asleep.map(|sleep| sleep.due).min()
+        Ok(asleep.map(|sleep| sleep.due).min())
+    }
+
+    /// Lets time pass only by itself from now on; called before the work of services ends.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
     }
 
     /// Moves to a time and wakes the work that is due. Real time may have passed it already.

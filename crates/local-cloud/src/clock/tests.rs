@@ -201,6 +201,22 @@ async fn one_advance_at_a_time() {
 }
 
 #[tokio::test]
+async fn an_advance_ends_when_the_server_shuts_down() {
+    let clock = Clock::new(Saved::default());
+    let start = clock.now();
+    let mut alarms = clock.begin("the evaluation of alarms");
+    let closing = clock.clone();
+    tokio::spawn(async move {
+        alarms.sleep(seconds(60)).await;
+        // The server ends this work before what is due later.
+        closing.close();
+    });
+    let stopped = clock.advance(seconds(86_400), PATIENCE, saved).await;
+    assert_eq!(stopped.unwrap_err().code, "ServiceUnavailable");
+    assert!(clock.now() < start + seconds(3600));
+}
+
+#[tokio::test]
 async fn time_does_not_move_before_it_is_saved() {
     let clock = Clock::new(Saved::default());
     let start = clock.now();

@@ -115,6 +115,19 @@ pub(super) async fn create(cloud: &Cloud, input: Stored<CreateConfig>) -> ApiRes
 }
 
 /// Checks a variant and fills in its defaults.
+/// Fails for a weight that is negative or no 32-bit float, as in the service model.
+pub(super) fn check_weight(member: &str, weight: f64) -> ApiResult<()> {
+    if weight < 0.0 {
+        return Err(ApiError::validation(format!(
+            "{member} cannot be negative."
+        )));
+    }
+    if weight > f64::from(f32::MAX) {
+        return Err(ApiError::validation(format!("{member} is too large.")));
+    }
+    Ok(())
+}
+
 fn check_variant(cloud: &Cloud, variant: &Stored<ProductionVariant>) -> ApiResult<Value> {
     check_name(&variant.variant_name, "VariantName", 63)?;
     for (member, given) in [
@@ -149,6 +162,9 @@ fn check_variant(cloud: &Cloud, variant: &Stored<ProductionVariant>) -> ApiResul
             "ResourceLimitExceeded",
             format!("The local cloud runs at most {MAX_INSTANCES} instances of a variant."),
         ));
+    }
+    if let Some(weight) = variant.initial_variant_weight {
+        check_weight("InitialVariantWeight", weight)?;
     }
     let mut complete = variant.members().clone();
     complete["InitialInstanceCount"] = json!(count);

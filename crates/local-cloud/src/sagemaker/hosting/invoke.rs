@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Maximum size of a request or response body (service model: `BodyBlob`).
 pub(in super::super) const MAX_BODY: usize = 6_291_456;
 
+/// Maximum size of the text of a model's error, in bytes.
+const MAX_ERROR: usize = 64 << 10;
+
 /// A request of a client.
 #[derive(Debug)]
 pub(in super::super) struct Invocation {
@@ -165,7 +168,7 @@ async fn send(
 ) -> Result<Answer, InvokeError> {
     let client = server::client(cloud);
     let started = Instant::now();
-    let (answer, server) = loop {
+    let (mut answer, server) = loop {
         let Some(server) = target.next() else {
             let message = "The variant has no instances.".to_owned();
             return Err(failure(cloud, invocation, None, 0, message));
@@ -190,10 +193,10 @@ async fn send(
     };
     let content_type = header("content-type");
     let custom_attributes = header("x-amzn-sagemaker-custom-attributes");
-    let body = answer.bytes().await;
+    let body = at_most(&mut answer, MAX_BODY).await;
     let body = body.map_err(|error| unreachable(cloud, invocation, server, &error))?;
     if !(200..300).contains(&status) {
-        let text = String::from_utf8_lossy(&body).into_owned();
+        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR)]).into_owned();
         return Err(model_error(cloud, invocation, stream, status, text));
     }
     if body.len() > MAX_BODY {
@@ -206,6 +209,20 @@ async fn send(
         variant: target.series.variant.clone(),
         custom_attributes,
     })
+}
+
+/// Reads a body; of a longer one, a little more than `limit`. The rest is never received.
+async fn at_most(answer: &mut reqwest::Response, limit: usize) -> reqwest::Result<Bytes> {
+    let mut body = answer.chunk().await?.unwrap_or_default();
+    while body.len() <= limit {
+        let Some(chunk) = answer.chunk().await? else {
+            return Ok(body);
+        };
+        let mut longer = Vec::from(body);
+        longer.extend_from_slice(&chunk[..chunk.len().min(limit + 1)]);
+        body = longer.into();
+    }
+    Ok(body)
 }
 
 /// The error for a response of the container that is no success.

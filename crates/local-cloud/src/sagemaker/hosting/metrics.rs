@@ -80,8 +80,15 @@ async fn flush(cloud: &Cloud) {
     let metrics = metrics(&samples);
     for some in metrics.chunks(MAX_METRICS) {
         let input = json!({"Namespace": "AWS/SageMaker", "MetricData": some});
-        let put = cloud.internally("cloudwatch", "PutMetricData", input);
-        if let Err(error) = put.await {
+        let put = || cloud.internally("cloudwatch", "PutMetricData", input.clone());
+        // While the disk is full, alarms must not miss what happens.
+        let result = loop {
+            match put().await {
+                Err(error) if error.is_unavailable() => clock::sleep(FLUSH_AFTER).await,
+                result => break result,
+            }
+        };
+        if let Err(error) = result {
             log::write_line(&format!("metrics of endpoints were lost: {error}"));
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::requests::absent;
 use super::super::states::EndpointStatus;
-use super::configs::MAX_INSTANCES;
+use super::configs::{MAX_INSTANCES, check_weight};
 use super::fleet::{self, Fleet};
 use super::record::{ENDPOINTS, in_service, require_idle, settle, specs, status};
 use super::spec::FleetSpec;
@@ -56,9 +56,7 @@ impl Change {
             variant.count = count;
         }
         if let Some(weight) = self.desired_weight {
-            if weight < 0.0 {
-                return Err(ApiError::validation("DesiredWeight cannot be negative."));
-            }
+            check_weight("DesiredWeight", weight)?;
             variant.weight = weight;
         }
         Ok(())

@@ -28,7 +28,7 @@ mod teardown;
 pub use deploy::{
     Prepared, StackFailed, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
 };
-pub use history::{Deployment, last_deployments};
+pub use history::{Deployment, last_deployments, was_rolled_back};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};

@@ -12,7 +12,7 @@
 //! of model and endpoint configuration. So the live endpoint itself says which document it should match, and
 //! [`proof`] compares the two. What became of a release is a second document, a list of events.
 //!
-//! `settings`, `candidate`, `gate`, `plan` and the comparison in `proof` decide without calling AWS.
+//! `settings`, `candidate`, `gate`, `plan`, `race` and the comparison in `proof` decide without calling AWS.
 
 pub mod candidate;
 pub mod content;
@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod plan;
 pub mod proof;
 pub mod prune;
+mod race;
 mod restore;
 pub mod rollback;
 pub mod sample;

@@ -157,7 +157,6 @@ async fn delete(
         delete_stack(ctx, clients, stack).await?;
     }
     match hosting::endpoint(clients, name).await? {
-        // It needs its configuration and its model.
         Some(endpoint) => ctx.progress.say(format!(
             "the endpoint {} still exists ({}), so the models and configurations of its releases are kept: it \
              does not belong to a stack of the project",

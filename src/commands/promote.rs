@@ -81,12 +81,7 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
         .as_ref()
         .and_then(|endpoint| endpoint.live(&versions))
         .map(|live| live.version);
-    // A release that a killed client left unfinished comes first.
-    let unfinished = history
-        .pending()
-        .map(|pending| &pending.sealed.manifest)
-        .filter(|manifest| manifest.restores.is_none())
-        .map(|manifest| manifest.model.version);
+    let unfinished = candidate::unfinished(&history, &versions);
     let withdrawn = Withdrawn::of(&history);
     let chosen = candidate::choose(
         group,
@@ -102,7 +97,11 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
         content::require_committed(&content, group)?;
     }
     if let Some(metric) = &args.if_better {
-        better(args, metric, &project, &content, serving)?;
+        let is_serving = endpoint
+            .as_ref()
+            .is_some_and(|endpoint| endpoint.configuration.is_some());
+        let before = gate::baseline(&history, serving, is_serving, &chosen.arn)?;
+        better(args, metric, &project, &content, before)?;
     }
     let challenger = draft::challenger(
         ctx,
@@ -150,10 +149,10 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
         manifest,
     };
     let deployed = if let Some(release) = already {
-        deploy::prove(ctx, clients, &request, &release.sealed).await?
+        deploy::prove(ctx, clients, &request, release).await?
     } else {
         ask(ctx, &comparison, chosen, group)?;
-        deploy::deploy(ctx, clients, &request).await?
+        Box::pin(deploy::deploy(ctx, clients, &request)).await?
     };
     let replaced = live.filter(|live| *live != chosen.version);
     Ok(Promotion::Live(Box::new(report(
@@ -161,19 +160,19 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
     ))))
 }
 
-/// Fails (exit 3) unless the candidate is better than the live release.
+/// Fails (exit 3) unless the candidate is better than a release.
 fn better(
     args: &PromoteArgs,
     metric: &str,
     project: &Project,
     content: &Content,
-    serving: Option<&Release>,
+    before: Option<&Release>,
 ) -> Result<()> {
     let data = |manifest: &Manifest| manifest.data.as_ref().map(|data| data.version.clone());
     let declared: &BTreeMap<_, _> = &project.file.deploy.metrics;
     let direction = gate::direction(metric, &content.model.properties, declared)?;
     let name = format!("version {}", content.version.version);
-    let live = serving.map(|live| &live.sealed.manifest);
+    let live = before.map(|before| &before.sealed.manifest);
     let live_name = live.map(|live| format!("version {}", live.model.version));
     let live_data = live.and_then(data);
     gate::check(

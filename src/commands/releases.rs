@@ -10,7 +10,7 @@ use crate::infra::{self, Part};
 use crate::output::Report;
 use crate::releases::plan::Comparison;
 use crate::releases::proof;
-use crate::releases::store::{History, Release, Store};
+use crate::releases::store::{Release, Store};
 use crate::releases::verify::{self, Subject};
 
 mod report;
@@ -146,18 +146,20 @@ async fn list(ctx: &Context, place: &Place<'_>, args: &ListArgs) -> Result<Relea
     Ok(ReleaseList {
         endpoint: name.to_owned(),
         releases: releases.collect(),
+        damaged: history.damaged.clone(),
         promote: ctx.command("promote"),
     })
 }
 
 async fn verify(ctx: &Context, place: &Place<'_>, args: &VerifyArgs) -> Result<Verified> {
-    let (release, _) = place.find(ctx, args.release).await?;
+    let (release, is_live) = place.find(ctx, args.release).await?;
     let manifest = &release.sealed.manifest;
     let stack = Part::Endpoint.stack(&place.project.file.name);
     let subject = Subject {
         release: &release,
         store: &place.store,
         stack: &stack,
+        is_live,
     };
     let task = ctx
         .progress
@@ -174,8 +176,8 @@ async fn verify(ctx: &Context, place: &Place<'_>, args: &VerifyArgs) -> Result<V
 }
 
 impl Place<'_> {
-    /// Reads a release; without a number, the one that the endpoint serves. Also returns whether the endpoint
-    /// serves it.
+    /// Reads a release; without a number, the one that the endpoint serves, or served last. Also returns whether
+    /// the endpoint serves it.
     async fn find(&self, ctx: &Context, number: Option<u32>) -> Result<(Release, bool)> {
         let name = self.project.file.name.as_str();
         let Some(number) = number else {
@@ -185,11 +187,11 @@ impl Place<'_> {
             )?;
             let serving = endpoint
                 .as_ref()
-                .and_then(|endpoint| proof::serving(&history, endpoint))
-                .or_else(|| history.live());
+                .and_then(|endpoint| proof::serving(&history, endpoint));
             return serving
+                .or_else(|| history.live())
                 .cloned()
-                .map(|release| (release, true))
+                .map(|release| (release, serving.is_some()))
                 .ok_or_else(|| anyhow!("no release of {name} is live"))
                 .hint(format!("deploy one with `{}`", ctx.command("promote")));
         };
@@ -203,13 +205,9 @@ impl Place<'_> {
                 "list the releases with `{}`",
                 ctx.command("releases list")
             ))?;
-        let history = History {
-            releases: vec![release],
-        };
-        let is_live =
-            endpoint.is_some_and(|endpoint| proof::serving(&history, &endpoint).is_some());
-        let release = history.releases.into_iter().next();
-        Ok((release.expect("it was put in"), is_live))
+        let configuration = endpoint.and_then(|endpoint| endpoint.configuration);
+        let is_live = configuration.is_some_and(|name| proof::is_of(&name, &release.sealed));
+        Ok((release, is_live))
     }
 }
 

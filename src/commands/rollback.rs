@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Result, anyhow};
-use mlops_core::error::Hint;
+use anyhow::Result;
 use mlops_core::names::Version;
 use serde::Serialize;
 
@@ -13,12 +12,12 @@ use crate::aws::state::EndpointState;
 use crate::context::Context;
 use crate::infra;
 use crate::output::Report;
+use crate::releases::RECENT;
 use crate::releases::deploy::{self, Request};
 use crate::releases::plan::Comparison;
 use crate::releases::rollback::{self, Target};
 use crate::releases::sample::{Sample, SampleAnswer};
 use crate::releases::store::Store;
-use crate::releases::{RECENT, proof};
 
 /// Return to an earlier release
 ///
@@ -84,12 +83,9 @@ pub async fn run(ctx: &Context, args: &RollbackArgs) -> Result<RollbackReport> {
         store.history(clients, RECENT),
         hosting::endpoint(clients, name)
     )?;
-    let serving = endpoint
-        .as_ref()
-        .and_then(|endpoint| proof::serving(&history, endpoint))
-        .ok_or_else(|| anyhow!("no release of {name} is live, so there is nothing to roll back"))
-        .hint(format!("deploy one with `{}`", ctx.command("promote")))?;
-    let chosen = rollback::choose(&history, serving, args.to, |rest| ctx.command(rest))?;
+    let command = |rest: &str| ctx.command(rest);
+    let serving = rollback::serving(&history, name, endpoint.as_ref(), command)?;
+    let chosen = rollback::choose(&history, serving, args.to, command)?;
     let task = ctx
         .progress
         .spinner("checking the release and its artifact");
@@ -122,7 +118,7 @@ pub async fn run(ctx: &Context, args: &RollbackArgs) -> Result<RollbackReport> {
         rolls_back: Some(rolled_back),
         manifest,
     };
-    let deployed = deploy::deploy(ctx, clients, &request).await?;
+    let deployed = Box::pin(deploy::deploy(ctx, clients, &request)).await?;
     Ok(RollbackReport {
         model: group.clone(),
         version,

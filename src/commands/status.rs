@@ -22,11 +22,11 @@ use crate::releases::{self, proof};
 mod facts;
 mod report;
 mod screen;
+mod shown;
 mod watch;
 
-pub use report::{
-    Data, LastRelease, Monitoring, NewestImage, Run, Stack, Status, StatusReport, Waiting,
-};
+pub use report::{Data, LastRelease, Monitoring, NewestImage, Run, Stack, StatusReport, Waiting};
+pub use shown::Status;
 
 /// Show the project on one screen
 ///

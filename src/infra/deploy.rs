@@ -61,7 +61,7 @@ impl std::fmt::Display for StackFailed {
 impl std::error::Error for StackFailed {}
 
 /// Returns the prefix of the token of every deployment of this specification.
-fn token_prefix(request: &str) -> String {
+pub(super) fn token_prefix(request: &str) -> String {
     format!("mlops-{request}-")
 }
 

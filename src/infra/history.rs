@@ -5,6 +5,8 @@ use aws_sdk_cloudformation::types::StackStatus;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::StackSpec;
+use super::deploy::token_prefix;
 use super::events::is_failure;
 use crate::aws::Clients;
 use crate::aws::cloudformation::{self as cfn, Event};
@@ -47,6 +49,29 @@ pub async fn last_deployments(
     let mut all = deployments(&events, stack);
     all.truncate(limit);
     Ok(all)
+}
+
+/// Returns whether the last deployment of this specification was rolled back, as far as the stack's newest events
+/// tell.
+pub async fn was_rolled_back(clients: &Clients, spec: &StackSpec) -> Result<bool> {
+    let Some(found) = cfn::stack(clients, &spec.name).await? else {
+        return Ok(false);
+    };
+    let events = cfn::newest_events(clients, &found.id, PAGES).await?;
+    let prefix = token_prefix(&spec.hash());
+    Ok(ends_rolled_back(&events, &spec.name, &prefix))
+}
+
+/// Returns whether the newest event of a stack whose token has a prefix is that of a rollback.
+fn ends_rolled_back(events: &[Event], stack: &str, prefix: &str) -> bool {
+    events
+        .iter()
+        .filter(|event| event.r#type == "AWS::CloudFormation::Stack" && event.resource == stack)
+        .find(|event| {
+            let token = event.token.as_deref();
+            token.is_some_and(|token| token.starts_with(prefix))
+        })
+        .is_some_and(|event| event.status.as_str().contains("ROLLBACK"))
 }
 
 /// Groups events, newest first, by deployment.
@@ -113,6 +138,24 @@ mod tests {
             token: None,
             time: Timestamp::from_second(second).ok(),
         }
+    }
+
+    #[test]
+    fn a_deployment_that_was_rolled_back_is_found_by_its_token() {
+        let events = [
+            ("UPDATE_COMPLETE", "mlops-b-2"),
+            ("UPDATE_ROLLBACK_COMPLETE", "mlops-a-1"),
+            ("UPDATE_ROLLBACK_IN_PROGRESS", "mlops-a-1"),
+            ("UPDATE_ROLLBACK_COMPLETE", "mlops-b-1"),
+        ];
+        let events = events.map(|(status, token)| Event {
+            token: Some(token.to_owned()),
+            ..event("s", status, 1, None)
+        });
+        let found = |prefix| ends_rolled_back(&events, "s", prefix);
+        assert!(found("mlops-a-"));
+        assert!(!found("mlops-b-"), "it was repeated, and succeeded");
+        assert!(!found("mlops-c-"));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use mlops_core::error::{Exit, Failure, Hint, hinted};
 use mlops_core::names::Version;
 
 use super::store::{History, Outcome};
-use crate::aws::sagemaker::models::ModelVersion;
+use crate::aws::sagemaker::models::{self, ModelVersion};
 
-/// Why a version is never suggested: its newest release failed or was rolled back.
+/// Why a version is never suggested: its newest release failed or was rolled back, or is being rolled back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Withdrawn(BTreeMap<Version, (u32, Outcome)>);
 
@@ -17,6 +17,16 @@ impl Withdrawn {
     /// Reads the outcomes of releases. The newest release of a version decides.
     pub fn of(history: &History) -> Self {
         let mut newest: BTreeMap<Version, (u32, Outcome)> = BTreeMap::new();
+        // A rollback that is in progress, or whose client was killed.
+        if let Some(pending) = history.pending()
+            && pending.sealed.manifest.restores.is_some()
+            && let Some(back) = pending.sealed.manifest.previous
+            && let Some(back) = history.release(back)
+            && back.sealed.manifest.model.version != pending.sealed.manifest.model.version
+        {
+            let version = back.sealed.manifest.model.version;
+            newest.insert(version, (back.number(), Outcome::RolledBack));
+        }
         for release in &history.releases {
             // An abandoned release says nothing about its version.
             if let Some(outcome) = release
@@ -60,6 +70,14 @@ pub fn newest<'a>(
         .filter(|version| live.is_none_or(|live| version.version > live))
         .filter(|version| version.status.is_approved() || version.status.is_pending())
         .find(|version| !withdrawn.has(version.version))
+}
+
+/// Returns the version of the promotion that a killed client left unfinished, which comes first if it can still
+/// be deployed.
+pub fn unfinished(history: &History, versions: &[ModelVersion]) -> Option<Version> {
+    let manifest = &history.pending()?.sealed.manifest;
+    let found = models::find(versions, manifest.model.version)?;
+    (manifest.restores.is_none() && !found.status.is_rejected()).then_some(found.version)
 }
 
 /// Selects the requested version, or the default. `command` formats a command line to suggest.
@@ -139,13 +157,21 @@ mod tests {
             .collect()
     }
 
-    fn withdrawn(list: &[(u32, i32, &[Outcome])]) -> Withdrawn {
-        let releases = list
-            .iter()
-            .map(|(number, version, outcomes)| release(*number, *version, outcomes));
-        Withdrawn::of(&History {
+    /// The history of these releases; none is a rollback.
+    fn history(list: &[(u32, i32, &[Outcome])]) -> History {
+        let releases = list.iter().map(|(number, version, outcomes)| {
+            let mut release = release(*number, *version, outcomes);
+            release.sealed.manifest.restores = None;
+            release
+        });
+        History {
             releases: releases.collect(),
-        })
+            damaged: Vec::new(),
+        }
+    }
+
+    fn withdrawn(list: &[(u32, i32, &[Outcome])]) -> Withdrawn {
+        Withdrawn::of(&history(list))
     }
 
     #[test]
@@ -186,6 +212,36 @@ mod tests {
         ]);
         assert!(found.has(Version(3)));
         assert!(!found.has(Version(2)) && !found.has(Version(1)));
+    }
+
+    #[test]
+    fn a_rollback_that_was_killed_withdraws_the_version() {
+        let mut history = history(&[(3, 1, &[]), (2, 2, &[Outcome::Live]), (1, 1, &[])]);
+        assert!(!Withdrawn::of(&history).has(Version(2)));
+        let pending = &mut history.releases[0].sealed.manifest;
+        (pending.restores, pending.previous) = (Some(1), Some(2));
+        let found = Withdrawn::of(&history);
+        assert!(found.has(Version(2)) && !found.has(Version(1)));
+        // Only the settings are rolled back.
+        history.releases[1].sealed.manifest.model.version = Version(1);
+        assert_eq!(Withdrawn::of(&history), Withdrawn::default());
+    }
+
+    #[test]
+    fn what_a_killed_client_left_comes_first_if_it_can_be_deployed() {
+        let all = versions(&[
+            (4, "Approved"),
+            (3, "Rejected"),
+            (2, "PendingManualApproval"),
+        ]);
+        let found = |version, outcomes| unfinished(&history(&[(1, version, outcomes)]), &all);
+        assert_eq!(found(2, &[]), Some(Version(2)));
+        assert_eq!(found(2, &[Outcome::Live]), None);
+        assert_eq!(found(3, &[]), None, "rejected");
+        assert_eq!(found(9, &[]), None, "deleted");
+        let mut rollback = history(&[(1, 2, &[])]);
+        rollback.releases[0].sealed.manifest.restores = Some(1);
+        assert_eq!(unfinished(&rollback, &all), None);
     }
 
     #[test]

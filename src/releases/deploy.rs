@@ -7,6 +7,8 @@
 //!                                                                                   └── failed, rolled back
 //! ```
 //!
+//! Before anything is written, `race` checks that no other client changed what the request was made from.
+//!
 //! A client that is killed leaves the newest manifest without an outcome. The same request then adopts that
 //! manifest with its exact bytes, so that its change set is the same too, and continues where it stopped.
 
@@ -16,6 +18,7 @@ use mlops_core::error::{Exit, Hint, cause, hinted, message};
 
 use super::manifest::{Manifest, Sealed};
 use super::proof::{self, Live, Mismatch};
+use super::race::Seen;
 use super::sample::{Sample, SampleAnswer};
 use super::store::{Event, History, Outcome, Release, Store};
 use super::{failure, prune, restore};
@@ -69,6 +72,10 @@ struct Deployment<'a> {
     request: &'a Request<'a>,
     store: Store,
     sealed: Sealed,
+    /// Whether the manifest is still to be written; otherwise it is one that another client left.
+    is_new: bool,
+    /// Whether the release was proven before.
+    is_proven: bool,
     /// When the deployment began.
     since: Timestamp,
 }
@@ -95,10 +102,14 @@ pub async fn deploy(ctx: &Context, clients: &Clients, request: &Request<'_>) -> 
         request,
         store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
         sealed,
+        is_new: adopted.is_none(),
+        is_proven: false,
         since: Timestamp::now(),
     };
-    deployment.follow_up().await?;
-    let result = deployment.execute(adopted.is_none()).await;
+    let before = Seen::of(request.history, request.endpoint);
+    // Boxed, because the future would otherwise exceed 16 KiB.
+    let before = Box::pin(deployment.follow_up(&before)).await?;
+    let result = Box::pin(deployment.execute(&before)).await;
     let changed = match result {
         Ok(changed) => changed,
         Err(error) if cause::<infra::StackFailed>(&error).is_some() => {
@@ -138,14 +149,17 @@ pub async fn prove(
     ctx: &Context,
     clients: &Clients,
     request: &Request<'_>,
-    sealed: &Sealed,
+    release: &Release,
 ) -> Result<Deployed> {
+    let sealed = &release.sealed;
     let deployment = Deployment {
         ctx,
         clients,
         request,
         store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
         sealed: sealed.clone(),
+        is_new: false,
+        is_proven: release.outcome() == Some(Outcome::Live),
         since: Timestamp::now(),
     };
     let (endpoint, sample) = deployment.prove().await?;
@@ -161,7 +175,7 @@ pub async fn prove(
 impl Deployment<'_> {
     /// Deploys the stack. Reserves it before anything else is written, so that a client that loses a race
     /// changes nothing. Returns whether the stack was changed.
-    async fn execute(&self, is_new: bool) -> Result<bool> {
+    async fn execute(&self, before: &Seen) -> Result<bool> {
         let Self { ctx, clients, .. } = self;
         let spec = infra::endpoint_stack(
             self.request.project,
@@ -174,18 +188,23 @@ impl Deployment<'_> {
             spec.name
         ));
         let prepared = infra::prepare(clients, ctx.waiter, &ctx.progress, &spec).await?;
-        if let Err(error) = self.reserve(is_new, &spec.name).await {
-            if let Some(prepared) = &prepared {
-                let discarded = infra::discard(clients, ctx.waiter, prepared).await;
-                if let Err(left) = discarded {
-                    ctx.progress
-                        .say(format!("the change set was not deleted: {left:#}"));
+        let seen = match self.reserve(before, &spec.name).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                if let Some(prepared) = &prepared {
+                    let discarded = infra::discard(clients, ctx.waiter, prepared).await;
+                    if let Err(left) = discarded {
+                        ctx.progress
+                            .say(format!("the change set was not deleted: {left:#}"));
+                    }
                 }
+                return Err(error);
             }
-            return Err(error);
-        }
-        if is_new && let Some(left) = self.request.history.pending() {
-            self.close(left).await?;
+        };
+        if self.is_new
+            && let Some(left) = seen.left()
+        {
+            self.close(left, seen.endpoint.as_ref()).await?;
         }
         let Some(prepared) = prepared else {
             infra::unchanged(clients, &ctx.progress, &spec).await?;
@@ -209,13 +228,26 @@ impl Deployment<'_> {
         Err(infra::lost(clients, &spec.name))
     }
 
-    /// Writes the manifest and approves the version.
-    async fn reserve(&self, is_new: bool, stack: &str) -> Result<()> {
-        if is_new && !self.store.write(self.clients, &self.sealed).await? {
+    /// Reads the newest release and the endpoint again. Fails if another client changed what the request was
+    /// made from.
+    async fn seen(&self, before: &Seen) -> Result<Seen> {
+        let now = Seen::now(self.clients, &self.store, &self.sealed.manifest.endpoint).await?;
+        let adopted = (!self.is_new).then_some(&self.sealed);
+        if now.still_is(before, adopted) {
+            return Ok(now);
+        }
+        let stack = Part::Endpoint.stack(&self.request.project.file.name);
+        Err(infra::lost(self.clients, &stack))
+    }
+
+    /// Writes the manifest and approves the version. Returns what the release follows.
+    async fn reserve(&self, before: &Seen, stack: &str) -> Result<Seen> {
+        let seen = self.seen(before).await?;
+        if self.is_new && !self.store.write(self.clients, &self.sealed).await? {
             return Err(infra::lost(self.clients, stack));
         }
         if !self.request.approve {
-            return Ok(());
+            return Ok(seen);
         }
         let package = &self.sealed.manifest.model.package_arn;
         let approved = models::approve(self.clients, package, "approved by `mlops promote`").await;
@@ -223,7 +255,7 @@ impl Deployment<'_> {
             self.failed(Outcome::Abandoned, &message(&error)).await;
             return Err(error);
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Returns true if a model package is live, or another deployment of it is prepared or in progress.
@@ -267,37 +299,60 @@ impl Deployment<'_> {
         }
     }
 
-    /// Brings the stack back to the release that the endpoint serves, if a client was killed before it could.
-    async fn follow_up(&self) -> Result<()> {
+    /// Brings the stack back to the release that the endpoint serves, if a client was killed before it could:
+    /// a deployment that fails would otherwise return to what the stack has. Returns what was seen last.
+    async fn follow_up(&self, before: &Seen) -> Result<Seen> {
         let Request {
             project, history, ..
         } = self.request;
-        let Some(endpoint) = self.request.endpoint else {
-            return Ok(());
+        let seen = self.seen(before).await?;
+        let Some(endpoint) = &seen.endpoint else {
+            return Ok(seen);
         };
         let Some(served) = proof::serving(history, endpoint) else {
-            return Ok(());
+            return Ok(seen);
         };
         let differs = restore::disagreement(self.clients, project, endpoint).await?;
-        match differs.and_then(|number| history.release(number)) {
-            Some(failed) if failed.outcome() == Some(Outcome::RolledBack) => {
-                self.restore(served, failed.number()).await
-            }
-            _ => Ok(()),
-        }
+        let own = (!self.is_new).then_some(self.sealed.manifest.release);
+        let failed = differs
+            .and_then(|number| history.release(number))
+            .filter(|failed| restore::is_rolled_back(failed, own));
+        let Some(failed) = failed else {
+            return Ok(seen);
+        };
+        let why = format!(
+            "the endpoint returned to release {} while no client was waiting",
+            served.number()
+        );
+        let event = self.event(Outcome::RolledBack, Some(why)).await?;
+        self.store.add(self.clients, &failed.sealed, &event).await?;
+        self.restore(served, failed.number()).await?;
+        Seen::now(self.clients, &self.store, &endpoint.name).await
     }
 
     /// Records what became of the release that another client left.
-    async fn close(&self, left: &Release) -> Result<()> {
-        let Request {
-            project, endpoint, ..
-        } = self.request;
-        let outcome = restore::fate(self.clients, project, *endpoint, &left.sealed).await?;
-        let why = format!(
-            "release {} was deployed instead",
-            self.sealed.manifest.release
-        );
-        let reason = (outcome != Outcome::Live).then_some(why);
+    async fn close(&self, left: &Release, endpoint: Option<&Endpoint>) -> Result<()> {
+        let request = self.request;
+        let (manifest, parameters) = (&left.sealed.manifest, left.sealed.parameters());
+        let spec = infra::endpoint_stack(request.project, request.platform, &parameters);
+        let outcome = restore::fate(self.clients, &spec, endpoint, &left.sealed).await?;
+        let own = self.sealed.manifest.release;
+        let reason = match outcome {
+            Outcome::Live => None,
+            Outcome::Failed => Some("CloudFormation rolled its deployment back".to_owned()),
+            Outcome::RolledBack | Outcome::Abandoned => {
+                Some(format!("release {own} was deployed instead"))
+            }
+        };
+        // A rollback also decides about the release before it.
+        let back = manifest.restores.and(manifest.previous);
+        if outcome == Outcome::Live
+            && let Some(back) = back.and_then(|back| request.history.release(back))
+        {
+            let why = format!("rolled back by release {}", manifest.release);
+            let event = self.event(Outcome::RolledBack, Some(why)).await?;
+            self.store.add(self.clients, &back.sealed, &event).await?;
+        }
         let event = self.event(outcome, reason).await?;
         self.store.add(self.clients, &left.sealed, &event).await
     }
@@ -359,6 +414,23 @@ impl Deployment<'_> {
 
     /// Records a silent rollback, brings the stack back to the release that is live, and returns the error.
     async fn rolled_back(&self, endpoint: &Endpoint, configuration: &str) -> anyhow::Error {
+        let own = self.sealed.manifest.release;
+        // The client of a newer release records what became of this one.
+        match self.store.numbers(self.clients).await {
+            Ok(numbers) => {
+                if let Some(newer) = numbers.first().filter(|newest| **newest > own) {
+                    return hinted(
+                        anyhow!(
+                            "release {newer} was started before release {own} was proven; the endpoint {} \
+                             has the configuration {configuration}",
+                            endpoint.name
+                        ),
+                        format!("check what is live with `{}`", self.ctx.command("status")),
+                    );
+                }
+            }
+            Err(error) => return error,
+        }
         let (since, why) = (self.since, endpoint.failure.as_deref().unwrap_or_default());
         let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, since, why).await;
         let reason = alarms
@@ -376,7 +448,7 @@ impl Deployment<'_> {
             return error;
         };
         let number = served.number();
-        match self.restore(served, self.sealed.manifest.release).await {
+        match self.restore(served, own).await {
             Ok(()) => hinted(
                 error,
                 format!("release {number} is live; the stack was brought back to it"),
@@ -465,21 +537,12 @@ impl Deployment<'_> {
             ..
         } = self.request;
         let number = self.sealed.manifest.release;
-        let mut history = History {
-            releases: history
-                .releases
-                .iter()
-                .filter(|release| release.number() != number)
-                .filter(|release| rolls_back.is_none_or(|back| back.number() != release.number()))
-                .cloned()
-                .collect(),
-        };
         let own = Release {
             sealed: self.sealed.clone(),
             recorded_sha256: Some(self.sealed.sha256.clone()),
             events: vec![live],
         };
-        history.releases.insert(0, own);
+        let history = prune::after(history, own, *rolls_back);
         let keep = project.file.deploy.keep;
         match prune::prune(self.clients, endpoint, &history, number, keep).await {
             Ok(deleted) if deleted.is_empty() => {}
@@ -501,8 +564,12 @@ impl Deployment<'_> {
         }
     }
 
-    /// Records what became of the release. The error that led here is more important than one of this.
+    /// Records what became of the release. The error that led here is more important than one of this. A release
+    /// that was proven stays live, whatever its repetition finds: the sample is a local file.
     async fn failed(&self, outcome: Outcome, reason: &str) {
+        if self.is_proven && outcome == Outcome::Failed {
+            return;
+        }
         let recorded = async {
             let event = self.event(outcome, Some(reason.to_owned())).await?;
             self.store.add(self.clients, &self.sealed, &event).await

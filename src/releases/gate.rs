@@ -6,6 +6,7 @@ use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 use serde_json::{Map, Value};
 
+use super::store::{History, Release};
 use crate::config::Better;
 
 /// The prefix of the properties of a model package that declare which value of a metric is better:
@@ -53,6 +54,39 @@ pub fn direction(
     ))
 }
 
+/// Returns the release to compare a candidate with: the one that the endpoint serves. If that is a release of
+/// the candidate itself, because its promotion is repeated, the one before it.
+///
+/// # Errors
+/// The endpoint serves something that no release describes (exit 3).
+pub fn baseline<'a>(
+    history: &'a History,
+    serving: Option<&'a Release>,
+    is_serving: bool,
+    package: &str,
+) -> Result<Option<&'a Release>> {
+    if serving.is_none() && is_serving {
+        return Err(refused(
+            "no release describes what the endpoint serves, so there is nothing to compare with; the release \
+             was not made"
+                .to_owned(),
+        ))
+        .hint("compare the metrics of the versions, then promote without --if-better");
+    }
+    let mut found = serving;
+    while let Some(release) = found
+        && release.sealed.manifest.model.package_arn == package
+    {
+        let manifest = &release.sealed.manifest;
+        // A release names older ones only.
+        let before = manifest.restores.or(manifest.previous);
+        found = before
+            .filter(|before| *before < manifest.release)
+            .and_then(|before| history.release(before));
+    }
+    Ok(found)
+}
+
 /// Fails (exit 3) unless the candidate is better. Any candidate is better than nothing.
 pub fn check(
     metric: &str,
@@ -78,16 +112,17 @@ pub fn check(
         return Ok(());
     };
     let old = value(live)?;
-    if candidate.data_version != live.data_version && !allow_other_data {
+    let is_same = candidate.data_version.is_some() && candidate.data_version == live.data_version;
+    if !is_same && !allow_other_data {
         let data = |of: Measured<'_>| of.data_version.unwrap_or("an unknown version").to_owned();
         return Err(refused(format!(
-            "{metric} was measured on different data: {} on {}, {} on {}",
+            "{metric} was not measured on the same data: {} on {}, {} on {}",
             candidate.name,
             data(candidate),
             live.name,
             data(live)
         )))
-        .hint("train again on the same data, or pass --allow-other-data to compare anyway");
+        .hint("train again on the same version of the data, or pass --allow-other-data to compare anyway");
     }
     let is_better = match better {
         Better::Lower => new < old,
@@ -162,7 +197,13 @@ mod tests {
                 false,
                 "version 2 has no metric mae; it has rmse, r2",
             ),
-            ("rmse", Better::Lower, Some("b"), false, "different data"),
+            (
+                "rmse",
+                Better::Lower,
+                Some("b"),
+                false,
+                "not measured on the same data",
+            ),
             ("rmse", Better::Lower, None, false, "an unknown version"),
             ("rmse", Better::Higher, Some("b"), true, "worse than"),
         ] {
@@ -171,10 +212,50 @@ mod tests {
             assert!(error.to_string().contains(text), "{error}");
         }
         assert!(gate("rmse", Better::Lower, Some("b"), true).is_ok());
+        // Two unknown versions may differ.
+        let unknown = |allow| {
+            let (new, old) = (measured("new", &new, None), measured("old", &old, None));
+            check("rmse", Better::Lower, new, Some(old), allow)
+        };
+        assert!(unknown(false).is_err() && unknown(true).is_ok());
         // There is nothing to be better than, but the metric must exist.
         let alone = measured("version 2", &new, None);
         assert!(check("rmse", Better::Lower, alone, None, false).is_ok());
         assert!(check("mae", Better::Lower, alone, None, false).is_err());
+    }
+
+    #[test]
+    fn a_repeated_promotion_is_compared_with_what_was_live_before_it() {
+        let release = |number, version: i32, previous, restores| {
+            let mut release = crate::releases::store::tests::release(number, version, &[]);
+            let manifest = &mut release.sealed.manifest;
+            manifest.model.package_arn = format!("arn/{version}");
+            (manifest.previous, manifest.restores) = (previous, restores);
+            release
+        };
+        let history = History {
+            releases: vec![
+                release(5, 1, Some(4), Some(3)),
+                release(4, 3, Some(3), None),
+                release(3, 1, Some(2), None),
+                release(2, 2, Some(1), None),
+                release(1, 1, None, None),
+            ],
+            damaged: Vec::new(),
+        };
+        let found = |serving, version: i32| {
+            let package = format!("arn/{version}");
+            let found = baseline(&history, history.release(serving), true, &package).unwrap();
+            found.map(Release::number)
+        };
+        assert_eq!(found(4, 2), Some(4));
+        assert_eq!(found(4, 3), Some(3));
+        assert_eq!(found(1, 1), None);
+        // Not with the release that was rolled back.
+        assert_eq!(found(5, 1), Some(2));
+        assert!(baseline(&history, None, false, "a").unwrap().is_none());
+        let error = baseline(&history, None, true, "a").unwrap_err();
+        assert_eq!(exit(&error), Exit::Refused);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! CloudFormation keeps what a release replaces (`UpdateReplacePolicy: Retain`), because an endpoint that is
 //! rolled back needs it. The names end in the release's number and checksum, so they tell what may be deleted:
-//! nothing of the live release and of the `keep` releases before it, nothing that the endpoint uses, and nothing
-//! of a newer release that may still be in progress.
+//! nothing of the live release and of the `keep` releases before it, nothing of the releases that their manifests
+//! name, nothing that the endpoint uses, and nothing of a newer release that may still be in progress.
 
 use std::collections::BTreeSet;
 
@@ -29,6 +29,21 @@ pub fn number(endpoint: &str, name: &str) -> Option<u32> {
     (is_checksum && parts.all(is_known)).then_some(number)
 }
 
+/// Returns the history after a release became live, and perhaps rolled another one back.
+pub fn after(history: &History, live: Release, rolled_back: Option<&Release>) -> History {
+    let others = history
+        .releases
+        .iter()
+        .filter(|release| release.number() != live.number())
+        .filter(|release| rolled_back.is_none_or(|back| back.number() != release.number()))
+        .cloned();
+    let others: Vec<Release> = others.collect();
+    History {
+        releases: std::iter::once(live).chain(others).collect(),
+        damaged: history.damaged.clone(),
+    }
+}
+
 /// Returns the numbers of the releases whose models and configurations stay.
 fn kept(history: &History, live: u32, keep: u32) -> BTreeSet<u32> {
     let earlier = history
@@ -41,8 +56,16 @@ fn kept(history: &History, live: u32, keep: u32) -> BTreeSet<u32> {
         .releases
         .iter()
         .filter(|release| release.number() > live && release.outcome().is_none());
-    let numbers = earlier.chain(newer).map(Release::number);
-    numbers.chain([live]).collect()
+    let own = history.release(live);
+    let all: Vec<&Release> = earlier.chain(newer).chain(own).collect();
+    let named = all.iter().flat_map(|release| {
+        let manifest = &release.sealed.manifest;
+        manifest.previous.into_iter().chain(manifest.restores)
+    });
+    // Nobody knows what a damaged release needs.
+    let damaged = history.damaged.iter().map(|damaged| damaged.release);
+    let numbers = all.iter().map(|release| release.number());
+    numbers.chain(named).chain(damaged).chain([live]).collect()
 }
 
 /// Returns which names may be deleted.
@@ -139,7 +162,7 @@ mod tests {
     #[test]
     fn the_live_release_and_those_before_it_stay() {
         use Outcome::{Failed, Live, RolledBack};
-        let history = History {
+        let mut history = History {
             releases: vec![
                 release(8, 8, &[]),
                 release(7, 7, &[Failed]),
@@ -150,7 +173,12 @@ mod tests {
                 release(2, 2, &[Live]),
                 release(1, 1, &[Live]),
             ],
+            damaged: Vec::new(),
         };
+        for release in &mut history.releases {
+            let manifest = &mut release.sealed.manifest;
+            (manifest.previous, manifest.restores) = (None, None);
+        }
         let endpoint = Endpoint {
             name: "flights".to_owned(),
             status: EndpointState::named("InService"),
@@ -162,17 +190,29 @@ mod tests {
             .map(|number| format!("flights-{number}-{number:08}"))
             .chain(["flights-model".to_owned()])
             .collect();
-        let gone = |endpoint: &Endpoint, keep| {
-            let found = superfluous(endpoint, &history, 6, keep, &names);
+        let gone_of = |history: &History, endpoint: &Endpoint, keep| {
+            let found = superfluous(endpoint, history, 6, keep, &names);
             let found = found.iter().filter_map(|name| number("flights", name));
             found.collect::<Vec<_>>()
         };
+        let gone = |endpoint: &Endpoint, keep| gone_of(&history, endpoint, keep);
         // 8 is in progress, and 9 belongs to a client whose manifest we have not seen.
         assert_eq!(gone(&endpoint, 2), [1, 3, 5, 7]);
         assert_eq!(gone(&endpoint, 0), [1, 2, 3, 4, 5, 7]);
         // Whatever the records say, what the endpoint uses stays.
-        let mut other = endpoint;
+        let mut other = endpoint.clone();
         other.configuration = Some("flights-3-00000003".to_owned());
         assert_eq!(gone(&other, 2), [1, 5, 7]);
+        // What the manifests of kept releases name stays, and what nobody can judge.
+        let mut naming = history.clone();
+        let live = &mut naming.releases[2].sealed.manifest;
+        (live.previous, live.restores) = (Some(5), Some(1));
+        naming.releases[1].sealed.manifest.previous = Some(3);
+        assert_eq!(gone_of(&naming, &endpoint, 0), [2, 3, 4, 7]);
+        naming.damaged.push(super::super::store::Damaged {
+            release: 3,
+            problem: "x".to_owned(),
+        });
+        assert_eq!(gone_of(&naming, &endpoint, 0), [2, 4, 7]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
-use mlops_core::error::Hint;
+use mlops_core::error::{Exit, Failure, Hint};
 use mlops_oci::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +16,8 @@ use super::content::{current_artifact, gone};
 use super::manifest::{Artifact, Challenger, Image, Manifest};
 use super::settings::NONE;
 use super::store::{History, Outcome, Release};
+use super::{proof, prune};
+use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::models::{ModelVersion, find};
 use crate::aws::state::ModelApproval;
 use crate::aws::{Clients, ecr};
@@ -35,6 +37,49 @@ pub struct Target<'a> {
     image: String,
     /// The artifact and the image of its challenger.
     challenger: Option<(Option<Artifact>, String)>,
+}
+
+/// Returns the release that the endpoint serves, which is to be rolled back.
+pub fn serving<'a>(
+    history: &'a History,
+    name: &str,
+    endpoint: Option<&Endpoint>,
+    command: impl Fn(&str) -> String,
+) -> Result<&'a Release> {
+    if let Some(found) = endpoint.and_then(|endpoint| proof::serving(history, endpoint)) {
+        return Ok(found);
+    }
+    let configuration = endpoint.and_then(|endpoint| endpoint.configuration.as_deref());
+    let number = configuration.and_then(|configuration| prune::number(name, configuration));
+    usable(history, number)?;
+    Err(anyhow!(
+        "no release of {name} is live, so there is nothing to roll back"
+    ))
+    .hint(format!("deploy one with `{}`", command("promote")))
+}
+
+/// Fails (exit 3) if the documents of a release cannot be read.
+fn usable(history: &History, number: Option<u32>) -> Result<()> {
+    match number.and_then(|number| history.damaged(number)) {
+        Some(damaged) => Err(Failure::new(Exit::Refused, damaged.problem.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Fails (exit 3) if a manifest is not the one whose outcome was recorded.
+fn intact(release: &Release) -> Result<()> {
+    match &release.recorded_sha256 {
+        Some(recorded) if *recorded != release.sealed.sha256 => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "the manifest of release {} was changed: its checksum is {}, but its outcome has {recorded}; \
+                 nothing was changed",
+                release.number(),
+                release.sealed.sha256
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Selects the release to return to: the requested one, or the newest before the live one that was live and
@@ -66,6 +111,7 @@ pub fn choose<'a>(
             })
             .hint(list());
     };
+    usable(history, Some(wanted))?;
     let found = history
         .release(wanted)
         .ok_or_else(|| anyhow!("there is no release {wanted}"))
@@ -94,7 +140,7 @@ impl<'a> Target<'a> {
     /// Checks that everything which the release needs still exists.
     ///
     /// # Errors
-    /// The image or the artifact was deleted or overwritten.
+    /// The manifest was changed (exit 3), or the image or the artifact was deleted or overwritten.
     pub async fn find(
         clients: &Clients,
         history: &History,
@@ -102,6 +148,7 @@ impl<'a> Target<'a> {
         release: &'a Release,
         read: &(dyn Fn(u64) + Sync),
     ) -> Result<Self> {
+        intact(release)?;
         let manifest = &release.sealed.manifest;
         let number = manifest.release;
         let (image, artifact) = futures::try_join!(
@@ -276,7 +323,39 @@ mod tests {
         });
         History {
             releases: releases.collect(),
+            damaged: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_release_that_was_tampered_with_is_not_used() {
+        let mut history = history(&[(2, 2, &[Outcome::Live]), (1, 1, &[Outcome::Live])]);
+        assert!(intact(&history.releases[1]).is_ok());
+        history.releases[1].recorded_sha256 = Some("other".to_owned());
+        let error = intact(&history.releases[1]).unwrap_err();
+        assert_eq!(mlops_core::error::exit(&error), Exit::Refused);
+        let damaged = history.releases.pop().unwrap();
+        history.damaged.push(super::super::store::Damaged {
+            release: damaged.number(),
+            problem: "unreadable".to_owned(),
+        });
+        let error = choose(&history, &history.releases[0], Some(1), command).unwrap_err();
+        assert_eq!(mlops_core::error::exit(&error), Exit::Refused, "{error}");
+        let endpoint = |configuration: &str| Endpoint {
+            name: "flights".to_owned(),
+            status: crate::aws::state::EndpointState::named("InService"),
+            configuration: Some(configuration.to_owned()),
+            failure: None,
+            model_package: None,
+        };
+        let live = endpoint("flights-1-1a2b3c4d");
+        let error = serving(&history, "flights", Some(&live), command).unwrap_err();
+        assert_eq!(error.to_string(), "unreadable");
+        let error = serving(&history, "flights", None, command).unwrap_err();
+        assert!(
+            error.to_string().contains("nothing to roll back"),
+            "{error}"
+        );
     }
 
     #[test]

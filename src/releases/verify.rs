@@ -56,6 +56,8 @@ pub struct Subject<'a> {
     pub store: &'a Store,
     /// The name of the endpoint's stack.
     pub stack: &'a str,
+    /// Whether the endpoint serves it.
+    pub is_live: bool,
 }
 
 /// Checks everything that a release names. `read` counts the bytes that are hashed.
@@ -302,6 +304,16 @@ async fn template(
     ))
 }
 
+/// Returns what is wrong with a release that the stack does not have: the endpoint must not serve it. `other` is
+/// the release of the stack, unless a deployment is in progress.
+fn misplaced(number: u32, subject: Subject<'_>, other: Option<&str>) -> Option<String> {
+    let other = other.filter(|other| subject.is_live && *other != number.to_string())?;
+    Some(format!(
+        "the endpoint serves release {number}, but the stack {} has release {other}",
+        subject.stack
+    ))
+}
+
 /// The live endpoint, if the release is the deployed one.
 async fn endpoint(clients: &Clients, subject: Subject<'_>, is_deployed: bool) -> Result<Check> {
     const WHAT: &str = "endpoint";
@@ -309,7 +321,13 @@ async fn endpoint(clients: &Clients, subject: Subject<'_>, is_deployed: bool) ->
     let sealed = &subject.release.sealed;
     let name = &sealed.manifest.endpoint;
     if !is_deployed {
-        return Ok(Check::skipped(WHAT, "the stack has another release"));
+        let settled = infra::settled_outputs(clients, subject.stack).await?;
+        let other = settled.and_then(|outputs| outputs.get("ReleaseNumber").cloned());
+        let problem = misplaced(sealed.manifest.release, subject, other.as_deref());
+        return Ok(match problem {
+            Some(problem) => Check::new(WHAT, sealed.configuration(), vec![problem]),
+            None => Check::skipped(WHAT, "the stack has another release"),
+        });
     }
     let problems = match proof::live(clients, name).await? {
         None => vec![format!("the endpoint {name} was deleted")],
@@ -319,4 +337,31 @@ async fn endpoint(clients: &Clients, subject: Subject<'_>, is_deployed: bool) ->
             .collect(),
     };
     Ok(Check::new(WHAT, sealed.configuration(), problems))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::releases::store::tests::release;
+
+    #[test]
+    fn an_endpoint_that_was_moved_by_hand_is_a_problem() {
+        let store = Store::new("b", "flights");
+        let release = release(2, 1, &[]);
+        let subject = |is_live| Subject {
+            release: &release,
+            store: &store,
+            stack: "flights-endpoint",
+            is_live,
+        };
+        let found = misplaced(2, subject(true), Some("3")).unwrap();
+        assert!(
+            found.contains("release 2") && found.contains("release 3"),
+            "{found}"
+        );
+        assert_eq!(misplaced(2, subject(false), Some("3")), None);
+        // The deployment of release 2 ended between the two reads, or is in progress.
+        assert_eq!(misplaced(2, subject(true), Some("2")), None);
+        assert_eq!(misplaced(2, subject(true), None), None);
+    }
 }

@@ -305,3 +305,34 @@ fn issue_8_2_5_the_next_promotion_completes_that_of_a_killed_client() {
     assert_eq!(status(&sandbox)["live"], 2);
     assert_eq!(approval(&sandbox, 4), "PendingManualApproval");
 }
+
+/// A promotion that was asked for before another one ended is refused: what it would record about the other one
+/// is out of date.
+#[test]
+fn a_promotion_that_another_one_overtook_changes_nothing() {
+    let sandbox = project();
+    for answer in ["one", "two", "three"] {
+        let _ = train(&sandbox, &[&format!("Answer={answer}")]);
+    }
+    let (first, ..) = output_of(promote(&sandbox, 1, &["--local"]));
+    assert!(first);
+    let (two, holding_two) = held(&sandbox, 2, Point::After("ExecuteChangeSet"));
+    // It has read the history and the endpoint, where release 2 is in progress.
+    let (three, holding_three) = held(&sandbox, 3, Point::Before("DescribeImages"));
+    holding_two.release();
+    let (two, _, said) = output_of(two);
+    assert!(two, "{said}");
+    holding_three.release();
+    let (three, _, said) = output_of(three);
+    assert!(!three && said.contains("started first"), "{said}");
+    let list = sandbox.mlops(["--local", "releases", "list", "--output", "json"]);
+    let list = list.success().json();
+    let outcomes: Vec<&Value> = list["releases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|release| &release["outcome"])
+        .collect();
+    assert_eq!(outcomes, ["live", "replaced"], "{list:#}");
+    assert_eq!(approval(&sandbox, 3), "PendingManualApproval");
+}

@@ -195,6 +195,36 @@ fn tampered(sandbox: &Sandbox, s3: &S3, first: Vec<u8>) {
         found[0].contains("overwritten") && found[0].contains("its outcome has"),
         "{found:?}"
     );
+    let back = ["--local", "rollback", "--to", "1", "--yes"];
+    let refused = sandbox.mlops(back).code(3);
+    assert!(
+        refused.stderr.contains("its outcome has"),
+        "{}",
+        refused.stderr
+    );
+
+    // A release that cannot be read does not hide the others.
+    for (key, bytes) in [
+        ("releases/small/0000000001.outcome.json", &b"{"[..]),
+        (uri, &b"no manifest"[..]),
+    ] {
+        s3.put(key, bytes);
+        let listed = releases(sandbox, &["list"]).success().json();
+        assert_eq!(listed["damaged"][0]["release"], 1, "{listed:#}");
+        assert_eq!(listed["releases"][0]["release"], 2, "{listed:#}");
+        // The artifact of release 2 was overwritten above.
+        let verified = releases(sandbox, &["verify"]).code(3).json();
+        assert_eq!(verified["release"], 2, "{verified:#}");
+        assert_eq!(problems(&verified).len(), 2, "{verified:#}");
+        let _ = sandbox.mlops(["--local", "status"]).success();
+        let _ = releases(sandbox, &["show", "1"]).code(3);
+        let unusable = sandbox.mlops(back).code(3);
+        assert!(
+            unusable.stderr.contains("release 1 cannot be used"),
+            "{}",
+            unusable.stderr
+        );
+    }
 }
 
 #[test]
@@ -204,7 +234,8 @@ fn a_version_that_is_not_better_is_refused() {
     let _ = sandbox.mlops(["train"]).success();
     let gated = |version: &str| {
         let words = ["promote", version, "--if-better", "rmse", "--yes"];
-        sandbox.mlops(words.iter().chain(&["--output", "json"]))
+        let others = ["--allow-other-data", "--output", "json"];
+        sandbox.mlops(words.iter().chain(&others))
     };
     let undeclared = gated("1").code(2);
     assert!(
@@ -219,7 +250,16 @@ fn a_version_that_is_not_better_is_refused() {
     );
     // Nothing is live, so any value is better.
     let _ = gated("1").success();
+    let again = gated("1").success().json();
+    assert_eq!(again["changed"], false, "{again}");
     let _ = sandbox.mlops(["train"]).success();
+    let unknown = ["promote", "2", "--if-better", "rmse", "--yes"];
+    let unknown = sandbox.mlops(unknown).code(3);
+    assert!(
+        unknown.stderr.contains("an unknown version"),
+        "{}",
+        unknown.stderr
+    );
     let same = gated("2").code(3);
     assert!(
         same.stderr.contains("is 4.25, the same as 4.25"),

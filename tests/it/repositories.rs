@@ -277,7 +277,7 @@ fn backends(cloud: &Cloud) -> Vec<u32> {
         .collect()
 }
 
-fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut probe: impl FnMut() -> bool) {
     let start = Instant::now();
     while !probe() {
         assert!(start.elapsed() < Duration::from_mins(1), "{what}");

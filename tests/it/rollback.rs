@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::promote::{project, promote, train};
 use crate::promote_twice::{Point, hold};
+use crate::repositories::wait_until;
 use crate::sandbox::{Run, Sandbox};
 
 fn rollback(sandbox: &Sandbox, arguments: &[&str]) -> Run {
@@ -108,6 +109,16 @@ fn a_rollback_that_was_killed_is_completed_by_the_same_command() {
     let (mut killed, _holding) = hold(&sandbox, &["rollback"], Point::After("ExecuteChangeSet"));
     killed.kill().unwrap();
     killed.wait().unwrap();
+    // Nothing suggests the version that is being rolled back.
+    wait_until("version 1 is live", || status(&sandbox)["live"] == 1);
+    let next = status(&sandbox)["next"].as_str().unwrap().to_owned();
+    assert!(!next.contains("promote"), "{next}");
+    let nothing = sandbox.mlops(["--local", "promote", "--yes"]).code(1);
+    assert!(
+        nothing.stderr.contains("2 (release 2 was rolled back)"),
+        "{}",
+        nothing.stderr
+    );
     let back = rollback(&sandbox, &["--yes"]).success().json();
     assert_eq!(back["release"], 3, "{back}");
     assert_eq!(back["restores"], 1, "{back}");

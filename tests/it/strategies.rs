@@ -7,6 +7,8 @@ use aws_sdk_sagemaker::types::DeploymentConfig;
 use serde_json::Value;
 
 use crate::promote::{project, promote, train};
+use crate::promote_twice::{Point, hold};
+use crate::repositories::wait_until;
 use crate::sandbox::Sandbox;
 
 /// Sets values of `[deploy]`.
@@ -118,4 +120,34 @@ fn a_deployment_has_its_strategy_and_a_silent_rollback_is_a_failure() {
     assert_ne!(status["next"], Value::from("mlops --local promote 3"));
     let nothing = sandbox.mlops(["--local", "promote"]).code(1);
     assert!(!nothing.stderr.contains("promote 3"), "{}", nothing.stderr);
+
+    killed_before_it_is_noticed(&sandbox);
+}
+
+/// The client is killed before it notices a silent rollback: the next promotion records it, and brings the stack
+/// back before it deploys anything.
+fn killed_before_it_is_noticed(sandbox: &Sandbox) {
+    let _ = train(sandbox, &["Answer=four"]);
+    let inject = ["--local", "local", "inject", "silent-rollback", "small"];
+    let _ = sandbox.mlops(inject).success();
+    let (mut killed, _holding) = hold(sandbox, &["promote", "4"], Point::After("ExecuteChangeSet"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let in_progress = || {
+        let status = sandbox.mlops(["--local", "status", "--output", "json"]);
+        let status = status.success().json();
+        let stacks = status["stacks"].as_array().unwrap().iter();
+        let endpoint = stacks.clone().find(|stack| stack["part"] == "endpoint");
+        endpoint.unwrap()["status"] != "UPDATE_COMPLETE"
+    };
+    wait_until("the update ends", || !in_progress());
+    assert_eq!(outcomes(sandbox)[0], "in-progress");
+    let _ = train(sandbox, &["Answer=five"]);
+    let five = promote(sandbox, "5").success();
+    assert!(
+        five.stderr.contains("bringing the stack back to it"),
+        "{}",
+        five.stderr
+    );
+    assert_eq!(outcomes(sandbox)[..2], ["live", "rolled-back"]);
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::aws::sagemaker::models;
 use crate::releases::manifest::Manifest;
 use crate::releases::plan::Comparison;
-use crate::releases::store::{Event, Outcome, Release};
+use crate::releases::store::{Damaged, Event, Outcome, Release};
 
 /// The releases of an endpoint.
 #[derive(Debug, Serialize)]
@@ -19,6 +19,8 @@ pub struct ReleaseList {
     pub endpoint: String,
     /// The releases, newest first.
     pub releases: Vec<Listed>,
+    /// Those whose documents cannot be used, newest first.
+    pub damaged: Vec<Damaged>,
     /// The command that makes the first one.
     #[serde(skip)]
     pub promote: String,
@@ -77,7 +79,7 @@ fn name(arn: &str) -> &str {
 
 impl fmt::Display for ReleaseList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.releases.is_empty() {
+        if self.releases.is_empty() && self.damaged.is_empty() {
             return writeln!(
                 f,
                 "no releases yet: deploy a version with `{}`",
@@ -99,7 +101,11 @@ impl fmt::Display for ReleaseList {
             ]
         });
         let header = ["RELEASE", "VERSION", "STATUS", "CREATED", "BY", "WHY"];
-        f.write_str(&table(&header, rows))
+        f.write_str(&table(&header, rows))?;
+        for damaged in &self.damaged {
+            writeln!(f, "{}", clean(&damaged.problem))?;
+        }
+        Ok(())
     }
 }
 

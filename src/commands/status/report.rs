@@ -1,7 +1,5 @@
 //! The report of `mlops status`.
 
-use std::fmt;
-
 use mlops_core::names::Version;
 use mlops_oci::Digest;
 use serde::Serialize;
@@ -232,28 +230,3 @@ impl StatusReport {
 }
 
 impl Report for StatusReport {}
-
-/// The result of `mlops status`.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Status {
-    /// One look.
-    Shown(Box<StatusReport>),
-    /// `--watch` printed everything.
-    Watched,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shown(report) => report.fmt(f),
-            Self::Watched => Ok(()),
-        }
-    }
-}
-
-impl Report for Status {
-    fn is_printed(&self) -> bool {
-        matches!(self, Self::Watched)
-    }
-}

@@ -9,7 +9,7 @@
 //!
 //! A release is a manifest with a number. The manifest is written once, between the reservation of the stack
 //! and its deployment; its number and checksum are parameters and outputs of the stack, and part of the names
-//! of model and endpoint configuration. So the live endpoint itself says which document it should match, and
+//! of model and endpoint configuration. So the live endpoint names the document that it should match, and
 //! [`proof`] compares the two. What became of a release is a second document, a list of events.
 //!
 //! `settings`, `candidate`, `gate`, `plan`, `race` and the comparison in `proof` decide without calling AWS.

@@ -123,7 +123,7 @@ pub async fn triggered(
     Ok(found)
 }
 
-/// Returns whether a text has the name as a whole word: an alarm `errors` is not meant by `small-errors`.
+/// Returns whether a text contains the name as a complete word: `small-errors` does not name the alarm `errors`.
 fn names_alarm(text: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     text.match_indices(name).any(|(at, _)| {

@@ -60,7 +60,7 @@ pub async fn explain(
         if lines.is_empty() {
             continue;
         }
-        // A cause that is only in the reason says nothing about which container failed.
+        // A cause in the reason alone does not identify the container that failed.
         if known_causes::find(Program::Server, None, &lines).is_some() {
             found = Some((stream.name, lines));
             break;

@@ -80,7 +80,7 @@ pub struct GroupEvent {
 pub struct GroupState {
     /// Whether the group exists.
     pub exists: bool,
-    /// Whether the receiver of the lines wants more.
+    /// Whether the receiver accepts more lines.
     pub open: bool,
 }
 

@@ -115,7 +115,7 @@ impl DeploySection {
                 self.expect
                     .status
                     .is_none_or(|status| status == 200 || (300..=599).contains(&status)),
-                // SageMaker does not tell which 2xx status the container had.
+                // SageMaker does not report which 2xx status the container returned.
                 "deploy.expect.status is 200 (for any 2xx), or an HTTP status from 300 to 599",
             ),
             (

@@ -48,7 +48,7 @@ pub struct Prepared {
     request: String,
 }
 
-/// CloudFormation could not deploy a stack, and has ended. Any other error says nothing about the deployment.
+/// CloudFormation has ended a deployment that failed. After any other error, the deployment's state is unknown.
 #[derive(Debug)]
 pub struct StackFailed(String);
 

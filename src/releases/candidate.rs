@@ -28,7 +28,7 @@ impl Withdrawn {
             newest.insert(version, (back.number(), Outcome::RolledBack));
         }
         for release in &history.releases {
-            // An abandoned release says nothing about its version.
+            // An abandoned release is no evidence against its version.
             if let Some(outcome) = release
                 .outcome()
                 .filter(|outcome| *outcome != Outcome::Abandoned)

@@ -554,7 +554,7 @@ impl Deployment<'_> {
                 let text = format!(
                     "models and configurations of old releases were not deleted: {error:#}"
                 );
-                // Whoever may delete them does it after the next deployment.
+                // The next deployment by a caller with the permission deletes them.
                 if mlops_core::error::exit(&error) == Exit::Credentials {
                     self.ctx.progress.detail(text);
                 } else {

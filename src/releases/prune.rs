@@ -62,7 +62,7 @@ fn kept(history: &History, live: u32, keep: u32) -> BTreeSet<u32> {
         let manifest = &release.sealed.manifest;
         manifest.previous.into_iter().chain(manifest.restores)
     });
-    // Nobody knows what a damaged release needs.
+    // It is unknown what a damaged release needs.
     let damaged = history.damaged.iter().map(|damaged| damaged.release);
     let numbers = all.iter().map(|release| release.number());
     numbers.chain(named).chain(damaged).chain([live]).collect()

@@ -162,7 +162,7 @@ mod tests {
         assert!(of(&[], None) && of(&[], Some(2)));
         // The client that completes it finds out itself.
         assert!(!of(&[], Some(3)));
-        // Somebody changed the endpoint by hand.
+        // The endpoint was changed by hand.
         assert!(!of(&[Live], None));
     }
 

@@ -90,7 +90,7 @@ impl Sample {
     }
 }
 
-/// The endpoint's response. SageMaker tells the container's status of an error only: any 2xx is 200.
+/// The endpoint's response. SageMaker reports the container's status for errors only: any 2xx becomes 200.
 #[derive(Debug, Clone)]
 struct Invoked {
     status: u16,

@@ -25,7 +25,7 @@ JSON_KINDS = {
     "list": list,
 }
 
-# Clients that know the schema read a number with decimals as such only, and a time only with its tag.
+# Typed clients accept only a float for a number with decimals, and only a tagged value for a time.
 CBOR_KINDS = {**JSON_KINDS, "float": float, "double": float, "timestamp": datetime.datetime}
 
 # Values that AWS returns although its models do not list them.

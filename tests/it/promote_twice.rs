@@ -306,8 +306,7 @@ fn issue_8_2_5_the_next_promotion_completes_that_of_a_killed_client() {
     assert_eq!(approval(&sandbox, 4), "PendingManualApproval");
 }
 
-/// A promotion that was asked for before another one ended is refused: what it would record about the other one
-/// is out of date.
+/// A promotion that began before another one ended is refused, because its view of the other one is out of date.
 #[test]
 fn a_promotion_that_another_one_overtook_changes_nothing() {
     let sandbox = project();

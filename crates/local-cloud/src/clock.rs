@@ -105,7 +105,7 @@ struct State {
 /// A piece of work.
 #[derive(Debug)]
 struct Entry {
-    /// What it is, for the error of an advance that waits for it in vain.
+    /// Its name in the error of an advance that times out.
     what: Arc<str>,
     /// When it became busy the last time.
     busy_since: Instant,
@@ -174,7 +174,7 @@ impl Clock {
     }
 
     /// Begins work. [`Clock::advance`] waits while it is busy: until it sleeps or is dropped. `what` names it
-    /// in the error of an advance that waits in vain.
+    /// in the error of an advance that times out.
     pub(crate) fn begin(&self, what: impl Into<Arc<str>>) -> Work {
         let number = {
             let mut state = self.lock();

@@ -9,8 +9,8 @@
 //!                                   └──── history ◄────────┘ a change of state; announces ALARM_STATES
 //! ```
 //!
-//! Alarms are evaluated while a server runs, whoever asks; they do not keep a server running. Their actions are
-//! kept, but none is executed: the history shows each as failed, as AWS shows an action that failed. Composite
+//! Alarms are evaluated while a server runs, with or without clients; they do not keep a server running. Their
+//! actions are stored, but none is executed: the history shows each as failed, as AWS shows an action that failed. Composite
 //! alarms, metric math, anomaly detection and dashboards are refused by name.
 
 use futures::future::BoxFuture;

@@ -138,8 +138,8 @@ impl Store {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A counter that grows with every change to the records of a service. Whoever reads it before the records
-    /// and finds the same number later still has the current records.
+    /// A counter that grows with every change to the records of a service. If it is read before the records and
+    /// has not changed since, the records are current.
     pub(super) fn changes_of(&self, service: &str) -> u64 {
         self.counters().get(service).copied().unwrap_or_default()
     }

@@ -6,7 +6,7 @@ use super::{Cause, CauseKind, shortened};
 /// Services").
 const PORT: u16 = 8080;
 
-/// Where a server says that it listens.
+/// The address that a server reports in its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Address {
     /// True if only processes of the same machine reach it.
@@ -112,7 +112,7 @@ fn announced_by_us(lines: &[String]) -> Option<u16> {
     notes.find_map(|line| number(line.split_once("listen on port ")?.1))
 }
 
-/// Where a server's line says that it listens: gunicorn, uvicorn, Flask, `http.server`, and others.
+/// Parses the address in a server's log line: gunicorn, uvicorn, Flask, `http.server`, and others.
 fn address(line: &str) -> Option<Address> {
     const WORDS: [&str; 5] = [
         "running on",
@@ -167,7 +167,7 @@ fn exception(lines: &[String]) -> Option<Cause> {
     })
 }
 
-/// The server neither became healthy nor said why.
+/// The server did not become healthy, and its log has no reason.
 fn not_in_time(reason: &str) -> Cause {
     let code = reason
         .split_once("exited with ")

@@ -116,7 +116,7 @@ async fn delete_left(ctx: &Context, clients: &Clients, endpoint: &str) -> Result
     Ok(())
 }
 
-/// Fails if the endpoint exists, because then it is still billed. `although` says why it should not.
+/// Fails if the endpoint still exists, because it is billed. `although` is the reason why it should not exist.
 async fn require_gone(clients: &Clients, name: &str, although: &str) -> Result<()> {
     let Some(left) = hosting::endpoint(clients, name).await? else {
         return Ok(());

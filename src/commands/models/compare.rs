@@ -68,7 +68,7 @@ impl Side {
     }
 }
 
-/// What is read of a version.
+/// The facts of a version that are compared.
 struct Read {
     side: Side,
     model: Model,

@@ -1,4 +1,4 @@
-//! The result of `mlops status`: one look, or nothing more than what `--watch` printed.
+//! The result of `mlops status`: one report, or nothing if `--watch` has printed everything.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::output::Report;
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Status {
-    /// One look.
+    /// One report.
     Shown(Box<StatusReport>),
     /// `--watch` printed everything.
     Watched,

@@ -14,8 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 impl Clock {
     /// Moves the cloud's time forward, from one due time to the next, and returns the time that it reached. At
-    /// each one it wakes the work that is due, and waits until all work sleeps or has ended; so it does in the
-    /// beginning and in the end. `save` stores the clock before it moves.
+    /// each due time, it wakes the work that is due. Before the first move and after each one, it waits until
+    /// all work sleeps or has ended. `save` stores the clock before it moves.
     ///
     /// # Errors
     /// `ConflictException` if another advance is in progress; `RequestTimeout`, with the names of the work, if
@@ -96,7 +96,7 @@ impl Clock {
         Ok(asleep.map(|sleep| sleep.due).min())
     }
 
-    /// Lets time pass only by itself from now on; called before the work of services ends.
+    /// Ends the advance in progress and refuses further ones; called before the work of services ends.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
     }

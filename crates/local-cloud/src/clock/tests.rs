@@ -35,7 +35,7 @@ async fn yield_often() {
     }
 }
 
-/// Sleeps and logs, again and again; works for a while after each sleep.
+/// Repeatedly sleeps, logs, and works for a short time.
 fn spawn(clock: &Clock, to: &Log, name: &'static str, sleeps: &'static [u64]) {
     let (mut work, to) = (clock.begin(name), to.clone());
     tokio::spawn(async move {
@@ -53,7 +53,7 @@ fn spawn(clock: &Clock, to: &Log, name: &'static str, sleeps: &'static [u64]) {
 async fn due_events_happen_in_order_and_nothing_is_overtaken() {
     let clock = Clock::new(Saved::default());
     let (log, start) = (Log::default(), clock.now());
-    // The second sleep of `a` begins only after the first, so its event would come last if time went on
+    // The second sleep of `a` begins only after the first, so its event would come last if time passed
     // while `a` works.
     spawn(&clock, &log, "a", &[100, 101, 1000]);
     spawn(&clock, &log, "b", &[150]);

@@ -171,8 +171,8 @@ pub(crate) struct Service {
     pub(crate) protocol: Protocol,
     /// For a service that also speaks Smithy RPC v2 CBOR: the members of its responses that are times.
     pub(crate) cbor_times: Option<&'static [&'static str]>,
-    /// For a service that had the query protocol before: the codes that its errors had there, by the name of
-    /// their shape, where both differ. SDKs ask for these codes.
+    /// For a service that once used the query protocol: the error codes of that protocol, by the name of the
+    /// error's shape, where they differ. SDKs request these codes.
     pub(crate) query_codes: &'static [(&'static str, &'static str)],
     /// Maximum size of a JSON or CBOR request body, in bytes.
     pub(crate) max_body: usize,

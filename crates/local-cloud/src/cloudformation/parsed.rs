@@ -1,5 +1,5 @@
-//! The templates of stacks, parsed. The engine needs a stack's template for each step, and a client asks for the
-//! stack several times a second.
+//! Cache of parsed templates. The engine needs a stack's template for each step, and clients describe a stack
+//! several times per second while they wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -24,7 +24,7 @@ pub(super) fn missing(parameter: &str) -> ApiError {
     )
 }
 
-/// A value of the wrong kind, in operations without an error of their own.
+/// A value of the wrong kind, in operations that define no specific error.
 pub(super) fn validation(message: impl Into<String>) -> ApiError {
     ApiError::new("ValidationException", message)
 }

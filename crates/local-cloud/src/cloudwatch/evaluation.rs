@@ -163,8 +163,8 @@ impl Rule {
     }
 }
 
-/// True if so few samples say too little about a percentile: fewer than 10 divided by the part of the values
-/// that is beyond it.
+/// Returns true if there are too few samples for a percentile: fewer than 10 divided by the share of values
+/// beyond it.
 pub(super) fn has_few_samples(percent: f64, samples: f64) -> bool {
     let part = percent / 100.0;
     let beyond = if part >= 0.5 { 1.0 - part } else { part };

@@ -67,8 +67,8 @@ fn window_end(now: Timestamp, step: i64) -> i64 {
     floor(now.as_second() - DELAY, step)
 }
 
-/// How often an alarm is evaluated, in seconds: alarms that look back for more than a day once an hour, as guides
-/// say of AWS (unverified against AWS [cloudwatch-alarm-interval]).
+/// Seconds between evaluations of an alarm. Alarms over more than a day are evaluated once an hour, according to
+/// third-party guides (unverified against AWS [cloudwatch-alarm-interval]).
 fn step_of(configuration: &Configuration) -> i64 {
     let periods = i64::try_from(configuration.evaluation_periods).unwrap_or(i64::MAX);
     if configuration.period < MINUTE {

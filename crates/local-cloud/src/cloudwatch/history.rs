@@ -11,7 +11,7 @@ use super::time_of;
 use crate::Cloud;
 use crate::api::ApiResult;
 
-/// How long items are kept, in milliseconds. The user guide says two weeks; the console shows 30 days since 2023.
+/// Retention of items in milliseconds. The user guide states two weeks; the console has shown 30 days since 2023.
 const RETENTION: i64 = 30 * DAY * 1000;
 
 /// Maximum, and default, number of items on a page.
@@ -47,8 +47,8 @@ pub(super) fn add(tx: &Transaction<'_>, item: &Item<'_>) -> ApiResult<()> {
     Ok(())
 }
 
-/// The JSON within its limit: without the data points of the old state, then of the new one, then with nothing but
-/// texts and numbers.
+/// Shortens the JSON to its limit: removes the data points of the old state, then those of the new one, then all
+/// lists and objects.
 fn fitting(mut data: Value) -> String {
     for state in ["oldState", "newState"] {
         if data.to_string().chars().count() > MAX_DATA

@@ -54,7 +54,7 @@ fn times(start: f64, end: f64) -> ApiResult<(i64, i64)> {
             "The parameter StartTime must be less than the parameter EndTime.",
         ));
     }
-    // The end is exclusive: of its own second, nothing before it is lost.
+    // The end is exclusive; rounding it up keeps data from earlier in the same second.
     let partial = i64::from(end.subsec_nanosecond() > 0);
     Ok((start.as_second(), end.as_second() + partial))
 }

@@ -1,6 +1,6 @@
 //! The injected faults as a server sees them: in memory, until the directory of their files changes.
 //!
-//! Every request asks for faults, so this costs one system call while nothing changes. All occurrences of a
+//! Every request checks for faults, so the check costs one system call while nothing changes. All occurrences of a
 //! fault have the same contents: one file of each is read.
 
 use std::io::ErrorKind;

@@ -76,7 +76,7 @@ pub(crate) fn encode(
     response
 }
 
-/// The code of an error in the query protocol, which the service had before: SDKs that ask for it report this code,
+/// The code of an error in the query protocol, which the service once used: SDKs that request it report this code,
 /// so that programs need no change.
 fn query_error(parts: &Parts, service: &Service, result: &ApiResult<Value>) -> Option<HeaderValue> {
     let error = result.as_ref().err()?;
@@ -100,7 +100,7 @@ fn query_error(parts: &Parts, service: &Service, result: &ApiResult<Value>) -> O
 fn decompressed<'a>(parts: &Parts, body: &'a [u8], limit: usize) -> ApiResult<Cow<'a, [u8]>> {
     let coding = parts.headers.get(header::CONTENT_ENCODING);
     let coding = coding.map_or(&b""[..], HeaderValue::as_bytes);
-    // `amz-1.0` is what clients of JSON protocols without an SDK send; it stands for no coding.
+    // Clients of JSON protocols without an SDK send `amz-1.0`, which means no coding.
     let is_plain = ["", "identity", "amz-1.0"];
     if is_plain
         .iter()

@@ -58,7 +58,7 @@ struct Alarm;
 
 #[async_trait]
 impl Hooks for Alarm {
-    /// `PutMetricAlarm` would change an alarm that belongs to somebody else, and a roll-back would delete it.
+    /// `PutMetricAlarm` would change an existing alarm that is not part of the stack, and a rollback would delete it.
     async fn create(&self, target: &Target<'_>) -> ApiResult<Created> {
         if !target.find().await?.is_empty() {
             let message = format!(

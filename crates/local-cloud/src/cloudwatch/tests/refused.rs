@@ -1,4 +1,4 @@
-//! What is refused: invalid data and alarms, and namespaces of AWS.
+//! Refused requests: invalid data, invalid alarms, and AWS's own namespaces.
 
 use serde_json::json;
 

@@ -51,8 +51,7 @@ pub(super) struct Deploy {
     /// The `DeploymentConfig` of the request.
     pub(super) given: Option<Value>,
     pub(super) retained: Retained,
-    /// True if the endpoint goes back to its old configuration in the end, without a reason: an injected
-    /// fault.
+    /// True if the deployment finally returns to the old configuration without a reason: an injected fault.
     pub(super) is_silent: bool,
 }
 
@@ -254,7 +253,7 @@ impl Deployment {
         self.active = active;
     }
 
-    /// Waits, and stops the deployment if an alarm is in `ALARM` meanwhile.
+    /// Waits; stops the deployment if an alarm is in `ALARM` during the wait.
     async fn bake(&mut self, seconds: u32, wait: Wait) -> Result<(), Stop> {
         self.note(&Stage::Baking {
             seconds,

@@ -83,7 +83,7 @@ struct VariantProperty {
 enum PropertyType {
     DesiredInstanceCount,
     DesiredWeight,
-    /// Never retained: the service model says that it is not supported.
+    /// Never retained: not supported, according to the service model.
     DataCaptureConfig,
 }
 

@@ -148,7 +148,7 @@ impl Fleet {
 pub(super) async fn end_all(servers: Vec<Arc<Server>>) {
     let ends = servers.into_iter().map(|server| async move {
         let started = Instant::now();
-        // Each request in progress holds the routes that it was sent by, and thereby its instance.
+        // Each request in progress holds the routes with which it was sent, which keep its instance alive.
         while Arc::strong_count(&server) > 1 && started.elapsed() < LONGEST_DRAIN {
             clock::sleep(DRAIN_POLL).await;
         }

@@ -4,8 +4,8 @@
 //! invocation ── Sample ── buffer ── (after a moment) by minute ── PutMetricData, as the local cloud itself
 //! ```
 //!
-//! Each request counts for its variant, and for its variant and configuration: during a deployment the latter
-//! tells the new fleet from the old one (developer guide, "Auto-Rollback Configuration and Monitoring").
+//! Each request counts for its variant, and for its variant and configuration: during a deployment, the latter
+//! distinguishes the new fleet from the old one (developer guide, "Auto-Rollback Configuration and Monitoring").
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,7 +193,7 @@ mod tests {
             (11, sample("new", 200, 1500)),
         ];
         let metrics = metrics(&samples);
-        // Both fleets in the first minute: a series of its own for each configuration.
+        // Both fleets in the first minute: a separate series for each configuration.
         assert_eq!(found(&metrics, "Invocations", 3).len(), 3);
         let errors = found(&metrics, "Invocation5XXErrors", 3);
         let values: Vec<String> = errors

@@ -1,7 +1,7 @@
-//! The journal of captured requests: files that hold the lines until they are objects in S3.
+//! The journal of captured requests: files that hold lines until they are written to S3.
 //!
 //! A line is in the file before the client receives the response, so a kill -9 of the server loses no line of
-//! a request that was answered. The first line of a file says which object it becomes; a server that finds
+//! a request that was answered. The first line of a file names the object that it becomes; a server that finds
 //! files of an earlier one writes their objects, unless they exist.
 
 use std::collections::BTreeMap;

@@ -32,7 +32,7 @@ impl Stage<'_> {
         }
     }
 
-    /// `Status` and `StatusMessage` of a variant with so many instances (developer guide, "Endpoint
+    /// `Status` and `StatusMessage` of a variant in a stage (developer guide, "Endpoint
     /// deployment state change").
     fn status(&self, index: usize, count: u32) -> (&'static str, String) {
         let capacity = |active: &[u32]| {

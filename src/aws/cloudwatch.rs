@@ -1,13 +1,13 @@
 //! CloudWatch: the alarms of deployments, without its SDK crate.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::Clients;
-use super::signed::{self, SignedRequest};
+use super::signed;
 
 /// An alarm.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,15 +60,8 @@ struct History {
 #[serde(rename_all = "PascalCase", default)]
 struct HistoryItem {
     history_data: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ServiceError {
-    #[serde(rename = "__type")]
-    code: String,
-    #[serde(alias = "Message")]
-    message: String,
+    #[serde(deserialize_with = "epoch")]
+    timestamp: Option<Timestamp>,
 }
 
 /// Reads a time as the JSON protocol writes it: seconds since 1970.
@@ -91,16 +84,18 @@ pub async fn alarms(clients: &Clients, names: &[String]) -> Result<Vec<Alarm>> {
     Ok([found.metric_alarms, found.composite_alarms].concat())
 }
 
-/// Returns which of these alarms went off since a time: those whose history has a transition to ALARM, and those
-/// that the reason of a failure names. An alarm that was in ALARM before may have nothing to do with it.
+/// Returns which of these alarms went off: those whose history has a transition to ALARM after the time that `since`
+/// returns for the alarm, and those that the reason of a failure names. An alarm that was in ALARM before may have
+/// nothing to do with it.
 pub async fn triggered(
     clients: &Clients,
     names: &[String],
-    since: Timestamp,
+    since: impl Fn(&str) -> Timestamp,
     failure: &str,
 ) -> Result<Vec<Triggered>> {
     let mut found = Vec::new();
     for alarm in alarms(clients, names).await? {
+        let since = since(&alarm.name);
         let input = json!({
             "AlarmName": alarm.name,
             "HistoryItemType": "StateUpdate",
@@ -108,7 +103,11 @@ pub async fn triggered(
             "ScanBy": "TimestampDescending",
         });
         let history: History = call(clients, "DescribeAlarmHistory", &input).await?;
-        let mut transitions = history.alarm_history_items.iter();
+        // `StartDate` has a resolution of a second.
+        let mut transitions = history
+            .alarm_history_items
+            .iter()
+            .filter(|item| item.timestamp.is_none_or(|time| time > since));
         let blamed = || {
             (alarm.is_in_alarm() && names_alarm(failure, &alarm.name)).then(|| alarm.reason.clone())
         };
@@ -142,26 +141,16 @@ fn reason(history: &str) -> Option<String> {
 
 async fn call<T: DeserializeOwned>(clients: &Clients, operation: &str, input: &Value) -> Result<T> {
     let target = format!("GraniteServiceVersion20100801.{operation}");
-    let response = signed::post(
+    let answer = signed::json(
         clients,
-        &SignedRequest {
-            service: "monitoring",
-            headers: &[
-                ("content-type", "application/x-amz-json-1.0"),
-                ("x-amz-target", &target),
-            ],
-            body: input.to_string(),
-        },
-    )
-    .await?;
-    let doing = format!("cannot call {operation}");
-    if response.status == 200 {
-        return serde_json::from_slice(&response.body)
-            .with_context(|| format!("{doing}: the response cannot be read"));
-    }
-    let error: ServiceError = serde_json::from_slice(&response.body).unwrap_or_default();
-    let code = error.code.rsplit('#').next().unwrap_or_default();
-    Err(signed::failure(&doing, code, &error.message))
+        "monitoring",
+        "application/x-amz-json-1.0",
+        &target,
+        input,
+    );
+    answer
+        .await?
+        .map_err(|error| error.explain(&format!("cannot call {operation}")))
 }
 
 #[cfg(test)]

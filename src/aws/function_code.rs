@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
+use super::Clients;
 use super::s3::{self, S3Uri};
-use super::{AwsResultExt, Clients, Missing};
 
 pub mod binary;
 
@@ -50,33 +50,11 @@ impl Code {
     /// Uploads the zip to the bucket unless it exists.
     pub async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
         let object = S3Uri::new(bucket, self.key);
-        let answered = clients
-            .s3
-            .head_object()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .send()
-            .await;
-        // A damaged object is uploaded again.
-        if !s3::is_damaged(&answered)
-            && answered
-                .aws_if_found(format!("cannot check for {object}"), Missing::Object)?
-                .is_some()
-        {
+        if s3::exists(&clients.s3, &object).await? {
             return Ok(());
         }
         let zip = tokio::task::spawn_blocking(move || zipped(&self.bytes)).await??;
-        clients
-            .s3
-            .put_object()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .content_type("application/zip")
-            .body(zip.into())
-            .send()
-            .await
-            .aws(format!("cannot write {object}"))?;
-        Ok(())
+        s3::put(&clients.s3, &object, "application/zip", zip).await
     }
 }
 

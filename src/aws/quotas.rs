@@ -4,8 +4,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::signed::{self, SignedRequest};
-use super::{Clients, ec2};
+use super::{Clients, ec2, signed};
 
 /// A quota of the account in the region.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -46,15 +45,6 @@ struct Answer {
     quota: Quota,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ServiceError {
-    #[serde(rename = "__type")]
-    code: String,
-    #[serde(alias = "Message")]
-    message: String,
-}
-
 /// Returns a quota: the value that applies to the account, or AWS's default.
 pub async fn quota(clients: &Clients, service: &str, code: &str) -> Result<Quota> {
     match request(clients, "GetServiceQuota", service, code).await? {
@@ -72,30 +62,15 @@ async fn request(
     code: &str,
 ) -> Result<Option<Quota>> {
     let target = format!("ServiceQuotasV20190624.{operation}");
-    let response = signed::post(
-        clients,
-        &SignedRequest {
-            service: "servicequotas",
-            headers: &[
-                ("content-type", "application/x-amz-json-1.1"),
-                ("x-amz-target", &target),
-            ],
-            body: json!({"ServiceCode": service, "QuotaCode": code}).to_string(),
-        },
-    )
-    .await?;
-    let doing = "cannot read the quota";
-    if response.status == 200 {
-        let answer: Answer = serde_json::from_slice(&response.body)
-            .with_context(|| format!("{doing}: the response cannot be read"))?;
-        return Ok(Some(answer.quota));
+    let input = json!({"ServiceCode": service, "QuotaCode": code});
+    let content_type = "application/x-amz-json-1.1";
+    let answer =
+        signed::json::<Answer>(clients, "servicequotas", content_type, &target, &input).await?;
+    match answer {
+        Ok(answer) => Ok(Some(answer.quota)),
+        Err(error) if error.code() == "NoSuchResourceException" => Ok(None),
+        Err(error) => Err(error.explain("cannot read the quota")),
     }
-    let error: ServiceError = serde_json::from_slice(&response.body).unwrap_or_default();
-    let code = error.code.rsplit('#').next().unwrap_or_default();
-    if code == "NoSuchResourceException" {
-        return Ok(None);
-    }
-    Err(signed::failure(doing, code, &error.message))
 }
 
 /// Counts resources of EC2 in the region.

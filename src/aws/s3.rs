@@ -159,13 +159,38 @@ pub async fn get(
     }))
 }
 
+/// Returns whether an object exists and its bytes are undamaged, so that it need not be written again.
+pub async fn exists(client: &Client, object: &S3Uri) -> Result<bool> {
+    let answered = client
+        .head_object()
+        .bucket(&object.bucket)
+        .key(&object.key)
+        .send()
+        .await;
+    if is_damaged(&answered) {
+        return Ok(false);
+    }
+    let found = answered.aws_if_found(format!("cannot check for {object}"), Missing::Object)?;
+    Ok(found.is_some())
+}
+
 /// Writes a JSON document.
 pub async fn put_json(client: &Client, object: &S3Uri, bytes: Vec<u8>) -> Result<()> {
+    put(client, object, "application/json", bytes).await
+}
+
+/// Writes an object.
+pub async fn put(
+    client: &Client,
+    object: &S3Uri,
+    content_type: &str,
+    bytes: Vec<u8>,
+) -> Result<()> {
     client
         .put_object()
         .bucket(&object.bucket)
         .key(&object.key)
-        .content_type("application/json")
+        .content_type(content_type)
         .body(bytes.into())
         .send()
         .await

@@ -9,6 +9,9 @@ use aws_sigv4::sign::v4;
 use mlops_core::error::{Failure, ServiceAnswer};
 use mlops_core::network::is_loopback;
 use reqwest::Certificate;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::Clients;
@@ -120,6 +123,54 @@ fn client(clients: &Clients, url: &Url) -> Result<reqwest::Client> {
         builder = builder.no_proxy();
     }
     Ok(builder.build()?)
+}
+
+/// The error of an operation, as awsJson encodes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServiceError {
+    #[serde(rename = "__type")]
+    name: String,
+    #[serde(alias = "Message")]
+    message: String,
+}
+
+impl ServiceError {
+    /// Returns its code, without the namespace of its shape.
+    pub(super) fn code(&self) -> &str {
+        self.name.rsplit('#').next().unwrap_or_default()
+    }
+
+    /// Returns the error for people.
+    pub(super) fn explain(&self, doing: &str) -> anyhow::Error {
+        failure(doing, self.code(), &self.message)
+    }
+}
+
+/// Calls an operation of a service with an awsJson protocol: `content_type` is that of its version, `target` the
+/// value of `X-Amz-Target`.
+pub(super) async fn json<T: DeserializeOwned>(
+    clients: &Clients,
+    service: &str,
+    content_type: &str,
+    target: &str,
+    input: &Value,
+) -> Result<std::result::Result<T, ServiceError>> {
+    let request = SignedRequest {
+        service,
+        headers: &[("content-type", content_type), ("x-amz-target", target)],
+        body: input.to_string(),
+    };
+    let response = post(clients, &request).await?;
+    if response.status == 200 {
+        let answer = serde_json::from_slice(&response.body);
+        return Ok(Ok(answer.with_context(|| {
+            format!("the response of {target} cannot be read")
+        })?));
+    }
+    Ok(Err(
+        serde_json::from_slice(&response.body).unwrap_or_default()
+    ))
 }
 
 /// An error of a service as one line, with its exit code.

@@ -13,7 +13,6 @@
 //! manifest with its exact bytes, so that its change set is the same too, and continues where it stopped.
 
 use anyhow::{Context as _, Result, anyhow};
-use jiff::Timestamp;
 use mlops_core::error::{Exit, Hint, cause, hinted, message};
 
 use super::manifest::{Manifest, Sealed};
@@ -77,7 +76,7 @@ struct Deployment<'a> {
     /// Whether the release was proven before.
     is_proven: bool,
     /// When the deployment began.
-    since: Timestamp,
+    start: failure::Start,
 }
 
 /// Deploys a release and proves it.
@@ -101,10 +100,10 @@ pub async fn deploy(ctx: &Context, clients: &Clients, request: &Request<'_>) -> 
         clients,
         request,
         store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
+        start: failure::Start::now(clients, &sealed).await,
         sealed,
         is_new: adopted.is_none(),
         is_proven: false,
-        since: Timestamp::now(),
     };
     let before = Seen::of(request.history, request.endpoint);
     // Boxed, because the future would otherwise exceed 16 KiB.
@@ -160,7 +159,7 @@ pub async fn prove(
         sealed: sealed.clone(),
         is_new: false,
         is_proven: release.outcome() == Some(Outcome::Live),
-        since: Timestamp::now(),
+        start: failure::Start::now(clients, sealed).await,
     };
     let (endpoint, sample) = deployment.prove().await?;
     deployment.complete(&endpoint).await?;
@@ -359,8 +358,9 @@ impl Deployment<'_> {
 
     /// Records why CloudFormation did not deploy the release, and returns the error.
     async fn not_deployed(&self, error: anyhow::Error) -> anyhow::Error {
-        let (reason, since) = (message(&error), self.since);
-        let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, since, &reason).await;
+        let reason = message(&error);
+        let alarms =
+            failure::alarms(self.ctx, self.clients, &self.sealed, &self.start, &reason).await;
         if let Some(alarms) = alarms {
             self.failed(Outcome::RolledBack, &alarms).await;
             let error = hinted(error, alarms.clone());
@@ -373,7 +373,7 @@ impl Deployment<'_> {
     /// Prints the last log lines of the container that failed, and adds its likely cause to the error.
     async fn explained(&self, error: anyhow::Error, reason: &str) -> anyhow::Error {
         let name = &self.sealed.manifest.endpoint;
-        let since = Some(self.since);
+        let since = Some(self.start.time);
         match endpoint_failure::explain(self.clients, name, Some(reason), since).await {
             Ok(found) => {
                 for line in found.report() {
@@ -431,8 +431,8 @@ impl Deployment<'_> {
             }
             Err(error) => return error,
         }
-        let (since, why) = (self.since, endpoint.failure.as_deref().unwrap_or_default());
-        let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, since, why).await;
+        let why = endpoint.failure.as_deref().unwrap_or_default();
+        let alarms = failure::alarms(self.ctx, self.clients, &self.sealed, &self.start, why).await;
         let reason = alarms
             .or_else(|| endpoint.failure.clone())
             .unwrap_or_else(|| "no reason given".to_owned());

@@ -66,8 +66,19 @@ fn usable(history: &History, number: Option<u32>) -> Result<()> {
     }
 }
 
-/// Fails (exit 3) if a manifest is not the one whose outcome was recorded.
+/// Fails (exit 3) if a manifest is not the one whose outcome was recorded, or deploys another endpoint than its own.
 fn intact(release: &Release) -> Result<()> {
+    let manifest = &release.sealed.manifest;
+    if manifest.parameters.get("EndpointName") != Some(&manifest.endpoint) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "the manifest of release {} has parameters of another endpoint than {}; nothing was changed",
+                release.number(),
+                manifest.endpoint
+            ),
+        ));
+    }
     match &release.recorded_sha256 {
         Some(recorded) if *recorded != release.sealed.sha256 => Err(Failure::new(
             Exit::Refused,
@@ -319,6 +330,8 @@ mod tests {
             let manifest = &mut release.sealed.manifest;
             manifest.model.package_arn = format!("arn/{version}");
             manifest.restores = None;
+            let own = ("EndpointName".to_owned(), manifest.endpoint.clone());
+            manifest.parameters.extend([own]);
             release
         });
         History {
@@ -331,6 +344,11 @@ mod tests {
     fn a_release_that_was_tampered_with_is_not_used() {
         let mut history = history(&[(2, 2, &[Outcome::Live]), (1, 1, &[Outcome::Live])]);
         assert!(intact(&history.releases[1]).is_ok());
+        let mut other = history.releases[1].clone();
+        let foreign = ("EndpointName".to_owned(), "payments".to_owned());
+        other.sealed.manifest.parameters.extend([foreign]);
+        let error = intact(&other).unwrap_err();
+        assert!(error.to_string().contains("another endpoint"), "{error}");
         history.releases[1].recorded_sha256 = Some("other".to_owned());
         let error = intact(&history.releases[1]).unwrap_err();
         assert_eq!(mlops_core::error::exit(&error), Exit::Refused);

@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::aws::Clients;
 use crate::aws::s3::{self, S3Uri};
-use crate::aws::{AwsResultExt, Clients, Missing};
 
 use anyhow::Result;
 
@@ -31,29 +31,9 @@ impl<'a> TemplateSource<'a> {
             return Ok(Self::Body(template));
         }
         let object = S3Uri::new(bucket, key(template));
-        let answered = clients
-            .s3
-            .head_object()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .send()
-            .await;
-        // A damaged object is uploaded again.
-        let exists = !s3::is_damaged(&answered)
-            && answered
-                .aws_if_found(format!("cannot check for {object}"), Missing::Object)?
-                .is_some();
-        if !exists {
-            clients
-                .s3
-                .put_object()
-                .bucket(&object.bucket)
-                .key(&object.key)
-                .content_type("text/yaml")
-                .body(template.as_bytes().to_vec().into())
-                .send()
-                .await
-                .aws(format!("cannot write {object}"))?;
+        if !s3::exists(&clients.s3, &object).await? {
+            let bytes = template.as_bytes().to_vec();
+            s3::put(&clients.s3, &object, "text/yaml", bytes).await?;
         }
         Ok(Self::Url(url(&object, clients.region())))
     }

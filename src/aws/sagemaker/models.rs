@@ -165,9 +165,9 @@ pub fn find(versions: &[ModelVersion], version: Version) -> Option<&ModelVersion
     versions.iter().find(|found| found.version == version)
 }
 
-/// Returns a version with its metrics, by ARN; `None` if it does not exist.
-pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
-    let described = clients
+/// Describes a version by its ARN; `None` if it does not exist.
+async fn described(clients: &Clients, arn: &str) -> Result<Option<DescribeModelPackageOutput>> {
+    clients
         .sagemaker
         .describe_model_package()
         .model_package_name(arn)
@@ -176,7 +176,12 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
         .aws_if_found(
             format!("cannot describe the model package {arn}"),
             Missing::ModelPackage,
-        )?;
+        )
+}
+
+/// Returns a version with its metrics, by ARN; `None` if it does not exist.
+pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
+    let described = described(clients, arn).await?;
     let Some(described) = described else {
         return Ok(None);
     };
@@ -189,16 +194,7 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Option<Model>> {
 
 /// Returns the artifact of a version; `None` if it has none, or was deleted.
 pub async fn artifact(clients: &Clients, arn: &str) -> Result<Option<String>> {
-    let described = clients
-        .sagemaker
-        .describe_model_package()
-        .model_package_name(arn)
-        .send()
-        .await
-        .aws_if_found(
-            format!("cannot describe the model package {arn}"),
-            Missing::ModelPackage,
-        )?;
+    let described = described(clients, arn).await?;
     let containers = described.as_ref().and_then(|described| {
         let specification = described.inference_specification()?;
         specification.containers().first()

@@ -45,7 +45,7 @@ pub(super) async fn approve(ctx: &Context, args: &DecisionArgs) -> Result<Decisi
         let note = note.unwrap_or("approved by `mlops models approve`");
         models::approve(clients, &version.arn, note).await?;
     }
-    let next = ctx.command(&format!("promote {}", version.version));
+    let next = ctx.command("status");
     Ok(Decision::new(
         group,
         version,
@@ -132,7 +132,7 @@ impl fmt::Display for Decision {
             self.status.as_str().to_lowercase()
         )?;
         match &self.next {
-            Some(next) => writeln!(f, "deploy it with `{next}`"),
+            Some(next) => writeln!(f, "see what to do next with `{next}`"),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use mlops_core::names::Version;
-use mlops_core::text::{clean, table, time};
+use mlops_core::text::{clean_paragraph, table, time};
 use serde::Serialize;
 
 use crate::aws::sagemaker::models;
@@ -103,7 +103,7 @@ impl fmt::Display for ReleaseList {
         let header = ["RELEASE", "VERSION", "STATUS", "CREATED", "BY", "WHY"];
         f.write_str(&table(&header, rows))?;
         for damaged in &self.damaged {
-            writeln!(f, "{}", clean(&damaged.problem))?;
+            writeln!(f, "{}", clean_paragraph(&damaged.problem))?;
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl fmt::Display for Shown {
         ];
         for (label, value) in rows {
             if let Some(value) = value {
-                writeln!(f, "{label:<10} {}", clean(&value))?;
+                writeln!(f, "{label:<10} {}", clean_paragraph(&value))?;
             }
         }
         for event in &self.events {
@@ -220,7 +220,7 @@ impl fmt::Display for Shown {
                 (None, Some(configuration)) => format!(": {configuration}"),
                 (None, None) => String::new(),
             };
-            writeln!(f, "{}  {what}{}", time(event.at), clean(&why))?;
+            writeln!(f, "{}  {what}{}", time(event.at), clean_paragraph(&why))?;
         }
         Ok(())
     }

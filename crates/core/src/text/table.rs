@@ -36,7 +36,7 @@ fn render(
         .into_iter()
         .map(|row| {
             row.iter()
-                .map(|cell| clean(cell).replace('\t', " "))
+                .map(|cell| clean(cell).replace(['\t', '\n'], " "))
                 .collect()
         })
         .collect();

@@ -56,6 +56,12 @@ impl Metric {
         dimensions: &[Dimension],
         at: &str,
     ) -> ApiResult<Self> {
+        // As for dimensions (unverified against AWS [cloudwatch-metric-name]).
+        if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(invalid_value(format!(
+                "The value {name} for parameter MetricName is invalid."
+            )));
+        }
         let mut own = BTreeMap::new();
         for (index, dimension) in dimensions.iter().enumerate() {
             let path = format!("{at}.member.{}", index + 1);

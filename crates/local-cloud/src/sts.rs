@@ -68,15 +68,20 @@ struct CallerIdentity {
 }
 
 async fn get_caller_identity(_cloud: &Cloud, _input: NoInput) -> ApiResult<CallerIdentity> {
-    let (user_id, arn) = match Caller::current().session() {
-        Some(session) => (session.user_id.clone(), session.arn.clone()),
-        None => (USER_ID.to_owned(), user_arn()),
-    };
+    let (user_id, arn) = identity();
     Ok(CallerIdentity {
         user_id,
         account: ACCOUNT,
         arn,
     })
+}
+
+/// The id and the ARN of the current caller.
+pub(crate) fn identity() -> (String, String) {
+    match Caller::current().session() {
+        Some(session) => (session.user_id.clone(), session.arn.clone()),
+        None => (USER_ID.to_owned(), user_arn()),
+    }
 }
 
 /// The id of a caller without a session.

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::authorship::user_context;
 use super::{requests, states, tags};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::authorship::user_context;
 use super::{lineage, requests, states, tags};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
@@ -32,5 +33,5 @@ pub(super) use groups::policy_of;
 /// The members of a new record that only AWS sets.
 fn created(record: &mut Value, now: f64) {
     record["CreationTime"] = now.into();
-    record["CreatedBy"] = serde_json::json!({});
+    record["CreatedBy"] = user_context();
 }

@@ -12,7 +12,7 @@ use super::requests::{ListRequest, Listing, PageRequest, SortOrder, TimeBounds, 
 use super::states::PipelineStatus;
 use super::{
     ApiError, ApiResult, Cloud, PRINCIPAL, Parallelism, check_token, parallelism, refuse,
-    require_role, tags,
+    require_role, tags, user_context,
 };
 use crate::api::tags::Tags;
 use crate::clock;
@@ -225,7 +225,9 @@ pub(super) async fn create(cloud: &Cloud, input: CreatePipeline) -> ApiResult<Va
         role: input.role_arn,
         parallelism: parallelism(input.parallelism_configuration)?,
         created: now,
+        created_by: user_context(),
         modified: now,
+        modified_by: user_context(),
         last_run: None,
         version: 1,
         token,
@@ -318,6 +320,7 @@ pub(super) async fn update(cloud: &Cloud, input: UpdatePipeline) -> ApiResult<Va
         }
         record.parallelism = parallelism.or(record.parallelism);
         record.modified = now;
+        record.modified_by = user_context();
         record.version = id;
         pipelines.put_in(transaction, &current.name, &record)?;
         Ok(id)
@@ -351,8 +354,8 @@ pub(super) async fn describe(cloud: &Cloud, input: DescribePipeline) -> ApiResul
         "CreationTime": pipeline.created,
         "LastModifiedTime": pipeline.modified,
         "LastRunTime": pipeline.last_run,
-        "CreatedBy": {},
-        "LastModifiedBy": {},
+        "CreatedBy": pipeline.created_by,
+        "LastModifiedBy": pipeline.modified_by,
         "ParallelismConfiguration": parallelism_json(pipeline.parallelism),
         "PipelineVersionDisplayName": version.display_name,
         "PipelineVersionDescription": version.description,

@@ -14,7 +14,7 @@ use super::requests::{ListRequest, Listing, PageRequest, SortOrder};
 use super::states::ExecutionStatus;
 use super::{
     ApiError, ApiResult, Cloud, PRINCIPAL, Parallelism, check_token, definitions, executor,
-    parallelism, refuse, require_role,
+    parallelism, refuse, require_role, user_context,
 };
 use crate::clock;
 
@@ -102,7 +102,9 @@ pub(super) async fn start(cloud: &Cloud, input: StartExecution) -> ApiResult<Val
         failure: None,
         experiment: None,
         created: now,
+        created_by: user_context(),
         modified: now,
+        modified_by: user_context(),
         parallelism,
         version: version.id,
         role,
@@ -187,8 +189,8 @@ pub(super) async fn describe(cloud: &Cloud, input: ExecutionArn) -> ApiResult<Va
         "FailureReason": execution.failure,
         "CreationTime": execution.created,
         "LastModifiedTime": execution.modified,
-        "CreatedBy": {},
-        "LastModifiedBy": {},
+        "CreatedBy": execution.created_by,
+        "LastModifiedBy": execution.modified_by,
         "ParallelismConfiguration": parallelism_json(execution.parallelism),
         "PipelineVersionId": execution.version,
         "RoleArn": execution.role,
@@ -318,6 +320,7 @@ fn change(
         .update(&key, |execution| {
             change(execution)?;
             execution.modified = clock::epoch();
+            execution.modified_by = user_context();
             Ok(execution.arn.clone())
         })?
         .ok_or_else(|| no_execution(arn))?;
@@ -387,6 +390,7 @@ pub(super) async fn retry(cloud: &Cloud, input: RetryExecution) -> ApiResult<Val
         execution.failure = None;
         execution.parallelism = parallelism.or(execution.parallelism);
         execution.modified = clock::epoch();
+        execution.modified_by = user_context();
         executions(cloud).put_in(transaction, &key, &execution)?;
         tokens(cloud).put_in(transaction, &token, &execution.arn)?;
         Ok((execution.arn, false))

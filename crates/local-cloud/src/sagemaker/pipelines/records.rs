@@ -22,7 +22,13 @@ pub(super) struct Pipeline {
     pub(super) role: String,
     pub(super) parallelism: Option<u64>,
     pub(super) created: f64,
+    /// Who created it, as `UserContext`.
+    #[serde(default)]
+    pub(super) created_by: Value,
     pub(super) modified: f64,
+    /// Who changed it last.
+    #[serde(default)]
+    pub(super) modified_by: Value,
     pub(super) last_run: Option<f64>,
     /// The newest version.
     pub(super) version: i64,
@@ -53,7 +59,13 @@ pub(super) struct Execution {
     pub(super) failure: Option<String>,
     pub(super) experiment: Option<Value>,
     pub(super) created: f64,
+    /// Who started it, as `UserContext`.
+    #[serde(default)]
+    pub(super) created_by: Value,
     pub(super) modified: f64,
+    /// Who changed it last.
+    #[serde(default)]
+    pub(super) modified_by: Value,
     pub(super) parallelism: Option<u64>,
     pub(super) version: i64,
     pub(super) role: String,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::records::{group, key, next_version, no_package, package, packages};
 use super::requests::{ListRequest, Listing, SortOrder, Stored, check_name, name_of, null, pick};
 use super::states::{ModelApprovalStatus, ModelPackageStatus};
-use super::{ApiError, ApiResult, Cloud, created, lineage, tags};
+use super::{ApiError, ApiResult, Cloud, created, lineage, tags, user_context};
 use crate::api::tags::Tags;
 use crate::clock;
 use crate::cloud::caller::Caller;
@@ -471,7 +471,7 @@ fn apply(
         }
     }
     record["LastModifiedTime"] = clock::epoch().into();
-    record["LastModifiedBy"] = json!({});
+    record["LastModifiedBy"] = user_context();
     Ok(())
 }
 
@@ -563,5 +563,28 @@ mod tests {
             assert!(made.iter().all(|answer| *answer == made[0]), "{made:?}");
             assert_eq!(packages(&cloud).list("g/").unwrap().len(), round);
         }
+    }
+
+    #[tokio::test]
+    async fn a_version_names_who_approved_it() {
+        let directory = TestCloud::new();
+        let cloud = directory.cloud();
+        let call = |caller: Caller, operation: &'static str, input: Value| {
+            caller.scope(async { cloud.call("sagemaker", operation, input).await.unwrap() })
+        };
+        let group = json!({"ModelPackageGroupName": "g"});
+        call(Caller::Root, "CreateModelPackageGroup", group.clone()).await;
+        let made = call(Caller::Root, "CreateModelPackage", group).await;
+        let name = json!({"ModelPackageName": made["ModelPackageArn"]});
+        let described = call(Caller::Root, "DescribeModelPackage", name.clone()).await;
+        let root = "arn:aws:iam::000000000000:user/local";
+        assert_eq!(described["CreatedBy"]["IamIdentity"]["Arn"], root);
+        assert_eq!(described["LastModifiedBy"], Value::Null);
+        let approval = json!({
+            "ModelPackageArn": made["ModelPackageArn"], "ModelApprovalStatus": "Approved",
+        });
+        call(Caller::Root, "UpdateModelPackage", approval).await;
+        let described = call(Caller::Root, "DescribeModelPackage", name).await;
+        assert_eq!(described["LastModifiedBy"]["IamIdentity"]["Arn"], root);
     }
 }

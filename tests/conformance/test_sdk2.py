@@ -10,6 +10,7 @@ import pytest
 
 import images
 import roles
+import sdk_runs
 from test_pipelines_registry import PROGRAMS
 
 SCRIPT = Path(__file__).with_name("sdk2_pipeline.py")
@@ -44,39 +45,19 @@ def role(client):
 
 
 def test_the_first_run_does_everything(told):
-    first = told["runs"][0]
-    assert first["status"] == "Succeeded", first
-    steps = first["steps"]
-    assert {name: step["status"] for name, step in steps.items()} == {
-        name: "Succeeded" for name in ("Prepare", "Train", "Evaluate", "Gate", "Register-RegisterModel")
-    }
-    assert not any(step["hit"] for step in steps.values())
-    assert steps["Gate"]["metadata"]["Condition"]["Outcome"] == "True"
+    sdk_runs.require_everything(told, "Register-RegisterModel")
 
 
 def test_issue_8_3_3_the_second_run_reuses_the_first_ones_results(told):
-    first, second = told["runs"][:2]
-    assert second["status"] == "Succeeded", second
-    for name in ("Prepare", "Train", "Evaluate"):
-        step = second["steps"][name]
-        assert step["hit"] == first["arn"], name
-        assert step["metadata"] == first["steps"][name]["metadata"], name
-        assert step["attempts"] == 0, name
-    # A version is registered each time, because RegisterModel is not cached.
-    registered = [run["steps"]["Register-RegisterModel"]["metadata"]["RegisterModel"]["Arn"] for run in (first, second)]
-    assert [arn.rsplit("/", 1)[1] for arn in registered] == ["1", "2"]
+    sdk_runs.require_reuse(told, "Register-RegisterModel")
 
 
 def test_issue_8_3_3_a_changed_argument_runs_again(told):
-    changed = told["runs"][2]
-    assert changed["status"] == "Succeeded", changed
-    assert not any(changed["steps"][name]["hit"] for name in ("Prepare", "Train", "Evaluate"))
+    sdk_runs.require_new_results(told)
 
 
 def test_a_gate_that_refuses_ends_in_the_fail_step(told):
-    refused = told["runs"][3]
-    assert refused["status"] == "Failed"
-    assert refused["steps"]["TooHigh"]["metadata"]["Fail"]["ErrorMessage"] == "rmse is above 1.0"
+    sdk_runs.require_refusal(told)
 
 
 def test_issue_8_3_4_the_sdks_classes_can_read_the_jobs(told):

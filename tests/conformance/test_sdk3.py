@@ -12,6 +12,7 @@ import pytest
 
 import images
 import roles
+import sdk_runs
 from test_pipelines_registry import PROGRAMS
 
 SCRIPT = Path(__file__).with_name("sdk3_pipeline.py")
@@ -105,39 +106,19 @@ def decisions(told, role, action):
 
 
 def test_the_first_run_does_everything(told):
-    first = told["runs"][0]
-    assert first["status"] == "Succeeded", first
-    steps = first["steps"]
-    assert {name: step["status"] for name, step in steps.items()} == {
-        name: "Succeeded" for name in ("Prepare", "Train", "Evaluate", "Gate", "Create", "Register")
-    }
-    assert not any(step["hit"] for step in steps.values())
-    assert steps["Gate"]["metadata"]["Condition"]["Outcome"] == "True"
+    sdk_runs.require_everything(told, "Create", "Register")
 
 
 def test_the_second_run_reuses_the_first_ones_results(told):
-    first, second = told["runs"][:2]
-    assert second["status"] == "Succeeded", second
-    for name in ("Prepare", "Train", "Evaluate"):
-        step = second["steps"][name]
-        assert step["hit"] == first["arn"], name
-        assert step["metadata"] == first["steps"][name]["metadata"], name
-        assert step["attempts"] == 0, name
-    registered = [run["steps"]["Register"]["metadata"]["RegisterModel"]["Arn"] for run in (first, second)]
-    assert [arn.rsplit("/", 1)[1] for arn in registered] == ["1", "2"]
+    sdk_runs.require_reuse(told, "Register")
 
 
 def test_a_changed_argument_runs_again(told):
-    changed = told["runs"][2]
-    assert changed["status"] == "Succeeded", changed
-    assert not any(changed["steps"][name]["hit"] for name in ("Prepare", "Train", "Evaluate"))
+    sdk_runs.require_new_results(told)
 
 
 def test_a_gate_that_refuses_ends_in_the_fail_step(told):
-    refused = told["runs"][3]
-    assert refused["status"] == "Failed"
-    assert refused["steps"]["TooHigh"]["metadata"]["Fail"]["ErrorMessage"] == "rmse is above 1.0"
-    assert "Register" not in refused["steps"]
+    assert "Register" not in sdk_runs.require_refusal(told)
 
 
 def test_the_training_step_runs_the_source_code(told, trained, role):

@@ -48,6 +48,7 @@ mod rollback;
 mod rooms;
 mod runs;
 mod sandbox;
+mod sdk;
 mod shells;
 mod small_project;
 mod state;

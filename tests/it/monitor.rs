@@ -1,9 +1,7 @@
 //! `mlops monitor` on captured traffic in the local cloud's S3.
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-
 use crate::sandbox::Sandbox;
+use crate::sdk::Sdk;
 
 const BUCKET: &str = "flights-artifacts-000000000000-us-east-1";
 const CAPTURE: &str = "flights-capture-000000000000-us-east-1";
@@ -66,33 +64,10 @@ fn unusual(i: usize) -> (String, String) {
 /// Puts objects into the artifact bucket of the sandbox's local cloud.
 fn put(sandbox: &Sandbox, objects: &[(&str, String)]) {
     let _ = sandbox.mlops(["--local", "init"]).success();
-    let status = sandbox
-        .mlops(["local", "status", "--output", "json"])
-        .success();
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(status.json()["endpoint"].as_str().unwrap())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .force_path_style(true)
-        .build();
-    let client = Client::from_conf(config);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        for (key, text) in objects {
-            client
-                .put_object()
-                .bucket(CAPTURE)
-                .key(*key)
-                .body(text.clone().into_bytes().into())
-                .send()
-                .await
-                .unwrap();
-        }
-    });
+    let sdk = Sdk::of(sandbox);
+    for (key, text) in objects {
+        sdk.put(CAPTURE, key, text.clone());
+    }
 }
 
 /// A project with usual traffic captured at 15 h, and unusual traffic at 17 h.

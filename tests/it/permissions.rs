@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use serde_json::Value;
 
 use crate::sandbox::{Run, Sandbox};
+use crate::sdk::Sdk;
 use crate::small_project;
 
 /// Operations of a command that these runs do not provoke, with the reason.
@@ -45,6 +44,11 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "another analyzer",
     ),
     ("data push", "s3:HeadObject", "an interrupted push"),
+    (
+        "status",
+        "cloudformation:DescribeStackEvents",
+        "a release whose client was killed",
+    ),
     (
         "endpoint delete",
         "sagemaker:DescribeEndpointConfig",
@@ -245,24 +249,7 @@ impl Recorder {
 
     /// Puts an object into a bucket, as another client.
     fn put(&self, bucket: &str, key: &str, text: String) {
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", self.endpoint))
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .force_path_style(true)
-            .build();
-        let put = Client::from_conf(config)
-            .put_object()
-            .bucket(bucket)
-            .key(key)
-            .body(text.into_bytes().into())
-            .send();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let _ = runtime.block_on(put).unwrap();
+        Sdk::at(&format!("http://{}", self.endpoint)).put(bucket, key, text);
     }
 }
 

@@ -1,60 +1,30 @@
 //! Releases: what `promote` records, and whether `releases verify` notices changes.
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::promote::{project, promote, train};
 use crate::sandbox::{Run, Sandbox};
+use crate::sdk::Sdk;
 use crate::small_project;
 
 const ARTIFACTS: &str = "small-artifacts-000000000000-us-east-1";
 
-/// A client of S3 that is not `mlops`.
-struct S3 {
-    client: Client,
-    runtime: tokio::runtime::Runtime,
-}
+/// The artifact bucket, for a client that is not `mlops`.
+struct S3(Sdk);
 
 impl S3 {
-    fn new(sandbox: &Sandbox) -> Self {
-        let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
-        let endpoint = status.success().json()["endpoint"].clone();
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(endpoint.as_str().unwrap())
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .force_path_style(true)
-            .build();
-        Self {
-            client: Client::from_conf(config),
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        }
-    }
-
     fn get(&self, key: &str) -> Vec<u8> {
-        let get = async {
-            let request = self.client.get_object().bucket(ARTIFACTS).key(key);
-            let found = request.send().await.unwrap();
-            found.body.collect().await.unwrap().to_vec()
-        };
-        self.runtime.block_on(get)
+        self.0.get(ARTIFACTS, key)
     }
 
     fn put(&self, key: &str, bytes: &[u8]) {
-        let body = bytes.to_vec().into();
-        let put = self.client.put_object().bucket(ARTIFACTS).key(key);
-        let _ = self.runtime.block_on(put.body(body).send()).unwrap();
+        self.0.put(ARTIFACTS, key, bytes);
     }
 
     fn delete(&self, key: &str) {
-        let delete = self.client.delete_object().bucket(ARTIFACTS).key(key);
-        let _ = self.runtime.block_on(delete.send()).unwrap();
+        let delete = self.0.s3().delete_object().bucket(ARTIFACTS).key(key);
+        let _ = self.0.wait(delete.send()).unwrap();
     }
 }
 
@@ -93,7 +63,7 @@ fn a_promotion_is_a_release_that_can_be_verified() {
     assert_eq!(first["changed"], true, "{first}");
 
     // The document in S3 is what the stack and the endpoint name.
-    let s3 = S3::new(&sandbox);
+    let s3 = S3(Sdk::of(&sandbox));
     let bytes = s3.get("releases/small/0000000001.json");
     let sha256 = sha256_of(&bytes);
     assert_eq!(first["manifest_sha256"], sha256.as_str());

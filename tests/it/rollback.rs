@@ -1,7 +1,6 @@
 //! `mlops rollback`: returns to an earlier release, whatever happened to its version since.
 
 use aws_sdk_ecr::Client;
-use aws_sdk_ecr::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ecr::types::ImageIdentifier;
 use serde_json::Value;
 
@@ -9,6 +8,7 @@ use crate::promote::{project, promote, train};
 use crate::promote_twice::{Point, hold};
 use crate::repositories::wait_until;
 use crate::sandbox::{Run, Sandbox};
+use crate::sdk::Sdk;
 
 fn rollback(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     let words = ["--local", "rollback"].iter().chain(arguments);
@@ -127,23 +127,12 @@ fn a_rollback_that_was_killed_is_completed_by_the_same_command() {
 
 /// Deletes an image, as another client.
 fn delete_image(sandbox: &Sandbox, digest: &str) {
-    let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
-    let endpoint = status.success().json()["endpoint"].clone();
-    let config = aws_sdk_ecr::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(endpoint.as_str().unwrap())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .build();
-    let delete = Client::from_conf(config)
+    let sdk = Sdk::of(sandbox);
+    let delete = Client::new(&sdk.config)
         .batch_delete_image()
         .repository_name("small")
         .image_ids(ImageIdentifier::builder().image_digest(digest).build())
         .send();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let deleted = runtime.block_on(delete).unwrap();
+    let deleted = sdk.wait(delete).unwrap();
     assert!(deleted.failures().is_empty(), "{deleted:?}");
 }

@@ -2,7 +2,6 @@
 //! itself.
 
 use aws_sdk_sagemaker::Client;
-use aws_sdk_sagemaker::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sagemaker::types::DeploymentConfig;
 use serde_json::Value;
 
@@ -10,6 +9,7 @@ use crate::promote::{project, promote, train};
 use crate::promote_twice::{Point, hold};
 use crate::repositories::wait_until;
 use crate::sandbox::Sandbox;
+use crate::sdk::Sdk;
 
 /// Sets values of `[deploy]`.
 fn set(sandbox: &Sandbox, values: &str) {
@@ -21,21 +21,10 @@ fn set(sandbox: &Sandbox, values: &str) {
 
 /// Returns how the endpoint was deployed last.
 fn last_deployment(sandbox: &Sandbox) -> DeploymentConfig {
-    let status = sandbox.mlops(["--local", "local", "status", "--output", "json"]);
-    let endpoint = status.success().json()["endpoint"].clone();
-    let config = aws_sdk_sagemaker::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(endpoint.as_str().unwrap())
-        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .build();
-    let client = Client::from_conf(config);
+    let sdk = Sdk::of(sandbox);
+    let client = Client::new(&sdk.config);
     let describe = client.describe_endpoint().endpoint_name("small").send();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let found = runtime.block_on(describe).unwrap();
+    let found = sdk.wait(describe).unwrap();
     found.last_deployment_config.unwrap()
 }
 

@@ -1,13 +1,11 @@
 //! `mlops validate --on lambda` in the local cloud: the function runs this same binary. All tests
 //! share one project and one deployment.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use mlops::commands::validate::lambda_binary as binary;
 use serde_json::{Value, json};
 
 use crate::sandbox::{Run, Sandbox};
+use crate::sdk::Sdk;
 
 const DATA: &str = "flights-data-000000000000-us-east-1";
 const ARTIFACTS: &str = "flights-artifacts-000000000000-us-east-1";
@@ -29,8 +27,7 @@ fn spoiled(i: usize) -> String {
 /// Creates a project with a baseline, initialized, and returns clients of its local cloud.
 struct Project {
     sandbox: Sandbox,
-    config: SdkConfig,
-    runtime: tokio::runtime::Runtime,
+    sdk: Sdk,
 }
 
 impl Project {
@@ -45,33 +42,12 @@ impl Project {
             .mlops(["validate", "--suggest", "train.csv"])
             .success();
         let _ = sandbox.mlops(["--local", "init"]).success();
-        let status = sandbox
-            .mlops(["local", "status", "--output", "json"])
-            .success();
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(status.json()["endpoint"].as_str().unwrap())
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "test", "test", None, None, "test",
-            )))
-            .build();
-        Self {
-            sandbox,
-            config,
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        }
+        let sdk = Sdk::of(&sandbox);
+        Self { sandbox, sdk }
     }
 
     fn put(&self, bucket: &str, key: &str, text: String) {
-        let config = aws_sdk_s3::config::Builder::from(&self.config);
-        let s3 = aws_sdk_s3::Client::from_conf(config.force_path_style(true).build());
-        let put = s3.put_object().bucket(bucket).key(key);
-        let put = put.body(text.into_bytes().into()).send();
-        self.runtime.block_on(put).unwrap();
+        self.sdk.put(bucket, key, text);
     }
 
     fn on_lambda(&self, arguments: &[&str]) -> Run {
@@ -80,23 +56,23 @@ impl Project {
     }
 
     fn revision(&self) -> String {
-        let client = aws_sdk_lambda::Client::new(&self.config);
+        let client = aws_sdk_lambda::Client::new(&self.sdk.config);
         let shown = client
             .get_function_configuration()
             .function_name("flights-validation")
             .send();
-        let shown = self.runtime.block_on(shown).unwrap();
+        let shown = self.sdk.wait(shown).unwrap();
         shown.revision_id.unwrap()
     }
 
     /// Invokes the function with a custom event; returns the response, and whether it is an error.
     fn invoke(&self, event: &Value) -> (Value, bool) {
-        let client = aws_sdk_lambda::Client::new(&self.config);
+        let client = aws_sdk_lambda::Client::new(&self.sdk.config);
         let invoke = client
             .invoke()
             .function_name("flights-validation")
             .payload(event.to_string().into_bytes().into());
-        let answer = self.runtime.block_on(invoke.send()).unwrap();
+        let answer = self.sdk.wait(invoke.send()).unwrap();
         let payload = answer.payload.unwrap().into_inner();
         (
             serde_json::from_slice(&payload).unwrap(),

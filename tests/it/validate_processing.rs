@@ -1,12 +1,10 @@
 //! `mlops validate --on processing` in the local cloud. The image contains this same binary, so all
 //! tests share one project and one push.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sagemaker::types as sm;
 
 use crate::sandbox::{Run, Sandbox, pause};
+use crate::sdk::Sdk;
 
 const DATA: &str = "flights-data-000000000000-us-east-1";
 const CAPTURE: &str = "flights-capture-000000000000-us-east-1";
@@ -33,8 +31,7 @@ fn spoiled(i: usize) -> String {
 /// Creates a project with a baseline; returns an S3 client of its local cloud.
 struct Project {
     sandbox: Sandbox,
-    config: SdkConfig,
-    runtime: tokio::runtime::Runtime,
+    sdk: Sdk,
 }
 
 impl Project {
@@ -49,44 +46,16 @@ impl Project {
             .mlops(["validate", "--suggest", "train.csv"])
             .success();
         let _ = sandbox.mlops(["--local", "init"]).success();
-        let status = sandbox
-            .mlops(["local", "status", "--output", "json"])
-            .success();
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(status.json()["endpoint"].as_str().unwrap())
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "test", "test", None, None, "test",
-            )))
-            .build();
-        Self {
-            sandbox,
-            config,
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        }
-    }
-
-    fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.config);
-        aws_sdk_s3::Client::from_conf(config.force_path_style(true).build())
+        let sdk = Sdk::of(&sandbox);
+        Self { sandbox, sdk }
     }
 
     fn put(&self, bucket: &str, key: &str, text: String) {
-        let put = self.s3().put_object().bucket(bucket).key(key);
-        let put = put.body(text.into_bytes().into()).send();
-        self.runtime.block_on(put).unwrap();
+        self.sdk.put(bucket, key, text);
     }
 
     fn get(&self, bucket: &str, key: &str) -> serde_json::Value {
-        self.runtime.block_on(async {
-            let object = self.s3().get_object().bucket(bucket).key(key).send().await;
-            let bytes = object.unwrap().body.collect().await.unwrap();
-            serde_json::from_slice(&bytes.into_bytes()).unwrap()
-        })
+        serde_json::from_slice(&self.sdk.get(bucket, key)).unwrap()
     }
 
     fn validate(&self, arguments: &[&str]) -> Run {
@@ -96,8 +65,8 @@ impl Project {
 
     /// Returns the name and description of the newest job.
     fn newest_job(&self) -> (String, String) {
-        let client = aws_sdk_sagemaker::Client::new(&self.config);
-        self.runtime.block_on(async {
+        let client = aws_sdk_sagemaker::Client::new(&self.sdk.config);
+        self.sdk.wait(async {
             let jobs = client
                 .list_processing_jobs()
                 .sort_by(sm::SortBy::CreationTime)
@@ -258,8 +227,8 @@ fn monitoring_job(project: &Project, earlier: &str) {
             .s3_input(s3)
             .build()
     };
-    let client = aws_sdk_sagemaker::Client::new(&project.config);
-    let described = project.runtime.block_on(async {
+    let client = aws_sdk_sagemaker::Client::new(&project.sdk.config);
+    let described = project.sdk.wait(async {
         let before = client.describe_processing_job();
         let before = before.processing_job_name(earlier).send().await.unwrap();
         let output = sm::ProcessingS3Output::builder()

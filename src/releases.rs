@@ -25,7 +25,7 @@ pub mod plan;
 pub mod proof;
 pub mod prune;
 mod race;
-mod restore;
+pub mod restore;
 pub mod rollback;
 pub mod sample;
 pub mod settings;

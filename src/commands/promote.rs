@@ -10,7 +10,7 @@ use crate::aws::sagemaker::models::{self, ModelVersion};
 use crate::config::{Project, Strategy};
 use crate::context::Context;
 use crate::infra;
-use crate::releases::candidate::{self, Withdrawn};
+use crate::releases::candidate;
 use crate::releases::content::{self, Content};
 use crate::releases::deploy::{self, Deployed, Request};
 use crate::releases::draft::{self, Draft};
@@ -20,7 +20,7 @@ use crate::releases::plan::Comparison;
 use crate::releases::sample::Sample;
 use crate::releases::settings::Settings;
 use crate::releases::store::{Release, Store};
-use crate::releases::{RECENT, proof};
+use crate::releases::{RECENT, proof, restore};
 
 mod report;
 
@@ -81,8 +81,8 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
         .as_ref()
         .and_then(|endpoint| endpoint.live(&versions))
         .map(|live| live.version);
-    let unfinished = candidate::unfinished(&history, &versions);
-    let withdrawn = Withdrawn::of(&history);
+    let withdrawn = restore::withdrawn(clients, &project, &platform, &history).await?;
+    let unfinished = candidate::unfinished(&history, &versions, &withdrawn);
     let chosen = candidate::choose(
         group,
         &versions,

@@ -15,9 +15,8 @@ use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, PARTS};
-use crate::releases::candidate::Withdrawn;
 use crate::releases::store::Release;
-use crate::releases::{self, proof};
+use crate::releases::{self, proof, restore};
 
 mod facts;
 mod report;
@@ -132,7 +131,7 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
             .and_then(|endpoint| proof::serving(&history, endpoint))
             .map(Release::number);
         report.last_release = history.newest().map(LastRelease::new);
-        report.withdrawn = Withdrawn::of(&history);
+        report.withdrawn = restore::withdrawn(clients, project, &platform, &history).await?;
         report.models = models;
         report.endpoint = endpoint;
         report.monitor = monitor;

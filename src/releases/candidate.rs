@@ -41,6 +41,11 @@ impl Withdrawn {
         Self(newest)
     }
 
+    /// Adds the version of a release that failed, although nobody recorded it yet.
+    pub(super) fn add_failed(&mut self, version: Version, release: u32) {
+        self.0.insert(version, (release, Outcome::Failed));
+    }
+
     /// Returns whether a version must not be suggested.
     pub fn has(&self, version: Version) -> bool {
         self.0.contains_key(&version)
@@ -74,10 +79,15 @@ pub fn newest<'a>(
 
 /// Returns the version of the promotion that a killed client left unfinished, which comes first if it can still
 /// be deployed.
-pub fn unfinished(history: &History, versions: &[ModelVersion]) -> Option<Version> {
+pub fn unfinished(
+    history: &History,
+    versions: &[ModelVersion],
+    withdrawn: &Withdrawn,
+) -> Option<Version> {
     let manifest = &history.pending()?.sealed.manifest;
     let found = models::find(versions, manifest.model.version)?;
-    (manifest.restores.is_none() && !found.status.is_rejected()).then_some(found.version)
+    let is_usable = !found.status.is_rejected() && !withdrawn.has(found.version);
+    (manifest.restores.is_none() && is_usable).then_some(found.version)
 }
 
 /// Selects the requested version, or the default. `command` formats a command line to suggest.
@@ -234,14 +244,24 @@ mod tests {
             (3, "Rejected"),
             (2, "PendingManualApproval"),
         ]);
-        let found = |version, outcomes| unfinished(&history(&[(1, version, outcomes)]), &all);
+        let found = |version, outcomes| {
+            unfinished(
+                &history(&[(1, version, outcomes)]),
+                &all,
+                &Withdrawn::default(),
+            )
+        };
         assert_eq!(found(2, &[]), Some(Version(2)));
         assert_eq!(found(2, &[Outcome::Live]), None);
         assert_eq!(found(3, &[]), None, "rejected");
         assert_eq!(found(9, &[]), None, "deleted");
         let mut rollback = history(&[(1, 2, &[])]);
         rollback.releases[0].sealed.manifest.restores = Some(1);
-        assert_eq!(unfinished(&rollback, &all), None);
+        assert_eq!(unfinished(&rollback, &all, &Withdrawn::default()), None);
+        // CloudFormation has rolled it back since.
+        let mut failed = Withdrawn::default();
+        failed.add_failed(Version(2), 1);
+        assert_eq!(unfinished(&history(&[(1, 2, &[])]), &all, &failed), None);
     }
 
     #[test]

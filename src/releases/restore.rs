@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+use super::candidate::Withdrawn;
 use super::manifest::Sealed;
 use super::proof;
-use super::store::{Outcome, Release};
+use super::store::{History, Outcome, Release};
 use crate::aws::hosting::Endpoint;
 use crate::aws::{Clients, release};
 use crate::config::Project;
@@ -100,6 +101,28 @@ pub(super) async fn disagreement(
     }
     let number = outputs.get("ReleaseNumber");
     Ok(number.and_then(|number| number.parse().ok()))
+}
+
+/// Returns the versions that must not be suggested: by the outcomes of their releases, and by the stack's events for
+/// a release whose client was killed before CloudFormation rolled it back.
+pub async fn withdrawn(
+    clients: &Clients,
+    project: &Project,
+    platform: &Platform,
+    history: &History,
+) -> Result<Withdrawn> {
+    let mut withdrawn = Withdrawn::of(history);
+    if let Some(pending) = history.pending()
+        && pending.sealed.manifest.restores.is_none()
+    {
+        let parameters = pending.sealed.parameters();
+        let spec = infra::endpoint_stack(project, platform, &parameters);
+        if infra::was_rolled_back(clients, &spec).await? {
+            let version = pending.sealed.manifest.model.version;
+            withdrawn.add_failed(version, pending.number());
+        }
+    }
+    Ok(withdrawn)
 }
 
 /// Returns what became of a release that a client left without an outcome, now that another one has reserved

@@ -449,6 +449,31 @@ def test_two_promotions_at_once(project):
     assert project.json("releases", "verify")["matches"] is True
 
 
+def test_a_release_that_failed_after_its_client_was_killed_is_not_suggested(project):
+    project.train()
+    live = project.live()
+    process = project.start("promote", str(project.trained), "--yes")
+    project.shifting()
+    process.kill()
+    process.communicate()
+    suggestion = f"promote {project.trained}"
+    project.mlops("local", "inject", "http-500", NAME, "--count", "5")
+    runtime = project.client("sagemaker-runtime")
+    for _ in range(5):
+        with pytest.raises(runtime.exceptions.ModelError):
+            runtime.invoke_endpoint(EndpointName=NAME, Body=b"1")
+    cfn = project.client("cloudformation")
+
+    def rolled_back():
+        stack = cfn.describe_stacks(StackName=f"{NAME}-endpoint")["Stacks"][0]
+        return stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+
+    with project.time_passing():
+        project.wait_for("rollback", rolled_back)
+    assert project.live() == live
+    assert suggestion not in project.mlops("status")[0]
+
+
 def test_verify_names_an_artifact_that_was_tampered_with(project):
     manifest = project.json("releases", "show")["manifest"]
     bucket, key = manifest["artifact"]["uri"].removeprefix("s3://").split("/", 1)

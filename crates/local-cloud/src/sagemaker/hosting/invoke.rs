@@ -94,7 +94,11 @@ pub(in super::super) async fn invoke(
             "Variant {wanted} not found for Request for Endpoint {} of account {ACCOUNT}.",
             invocation.endpoint
         )),
-        None => missing(),
+        // Unverified against AWS [endpoint-no-weight]: what SageMaker does then.
+        None => InvokeError::Validation(format!(
+            "No variant of endpoint {} has a weight above 0: name one with TargetVariant.",
+            invocation.endpoint
+        )),
     })?;
     let sent = Instant::now();
     let time = Timestamp::now();

@@ -32,7 +32,8 @@ async fn describe(cloud: &Cloud, role: &Caller, names: &[String]) -> ApiResult<V
     parse::<Described>(described).map(|described| described.metric_alarms)
 }
 
-/// The alarms that are in `ALARM`.
+/// The alarms that are in `ALARM`. One that was deleted after the start of the deployment is not (unverified against
+/// AWS [endpoint-alarm-deleted]).
 pub(super) async fn tripped(
     cloud: &Cloud,
     role: &Caller,

@@ -43,6 +43,7 @@ mod payload;
 pub mod quotas;
 pub mod release;
 pub mod removal;
+pub mod run_failure;
 pub mod s3;
 pub mod sagemaker;
 mod signed;

@@ -7,8 +7,10 @@ use mlops_core::error::Exit;
 use serde::Serialize;
 
 mod errors;
+mod lines;
 
 pub use errors::{print, print_interrupted, print_refusal};
+pub use lines::wrap;
 
 /// The result of a command: `Display` is for people, `Serialize` for scripts.
 ///

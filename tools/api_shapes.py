@@ -29,9 +29,9 @@ TARGET = ROOT / "crates/pipeline/src/shapes"
 
 # Services that Cloud::call reaches. S3 and SageMaker Runtime have separate decoders.
 SERVICES = [
-    "application-autoscaling", "cloudformation", "cloudwatch", "codecommit", "codeconnections", "ec2", "ecr", "iam",
-    "kms", "lambda", "logs",
-    "sagemaker", "ssm", "sts",
+    "application-autoscaling", "cloudformation", "cloudwatch", "codebuild", "codecommit", "codeconnections",
+    "codepipeline", "ec2", "ecr", "events", "iam", "kms", "lambda", "logs", "sagemaker", "scheduler", "sns", "sqs",
+    "ssm", "sts",
 ]
 # Operations behind steps of a pipeline definition that `mlops train` checks but the local cloud
 # rejects.
@@ -42,6 +42,8 @@ STEPS = {
 LONGEST_ENUM = 60
 # Small local jobs pass a whole script as one word of a command, which AWS limits to 256 characters.
 UNLIMITED = {
+    # AWS accepts 50,000 characters (aws/aws-cdk#19767), and the model has 1,000.
+    "ActionConfigurationValue",
     "ContainerArgument",
     "ContainerEntrypointString",
     "TrainingContainerArgument",

@@ -68,6 +68,12 @@ ACTIONS = {
         "UploadPart": "PutObject",
         "UploadPartCopy": "PutObject",
     },
+    "sns": {"PublishBatch": "Publish"},
+    "sqs": {
+        "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+        "DeleteMessageBatch": "DeleteMessage",
+        "SendMessageBatch": "SendMessage",
+    },
 }
 
 # Operations on one version of an object need another action.
@@ -91,8 +97,19 @@ FREE = {
 MEMBERS = {
     "cloudformation": {"StackName": "StackName|stack:ChangeSetName", "Id": "=*"},
     "cloudwatch": {"AlarmName": "AlarmName|AlarmNames"},
+    # A build and a report belong to the resource of their project and their report group.
+    "codebuild": {
+        "ProjectName": "codebuild:projectName|codebuild:name|codebuild:names|codebuild:id|codebuild:ids",
+        "ReportGroupName": "codebuild:name|codebuild:arn|codebuild:reportGroupArn|codebuild:reportGroupArns"
+        "|codebuild:reportArn|codebuild:reportArns",
+    },
     "codecommit": {"RepositoryName": "repositoryName|oldName|repositoryNames"},
     "codeconnections": {"ConnectionId": "ConnectionArn"},
+    "codepipeline": {
+        "ActionName": "actionName",
+        "PipelineName": "pipelineName|name|pipeline.name",
+        "StageName": "stageName",
+    },
     "ec2": {
         "SecurityGroupId": "GroupId|SecurityGroupId",
         "VpcEndpointId": "VpcEndpointId",
@@ -100,6 +117,7 @@ MEMBERS = {
         "Association": "AssociationId",
     },
     "ecr": {"RepositoryName": "repositoryName|repositoryNames"},
+    "events": {"RuleName": "Name|Rule", "EventBusName": "=default"},
     "iam": {"RoleNameWithPath": "role:RoleName"},
     "lambda": {"FunctionName": "function:FunctionName"},
     "s3": {"BucketName": "Bucket", "ObjectName": "Key"},
@@ -108,13 +126,18 @@ MEMBERS = {
         "ModelPackageName": "ModelPackageName|ModelPackageArn",
         "PipelineName": "PipelineName|PipelineArn",
     },
+    "sqs": {"QueueName": "QueueName|last:QueueUrl"},
     "sts": {"RoleNameWithPath": "RoleArn"},
 }
 
+PULL = ["${pull:pullRequestId}"]
 GROUP = "arn:${Partition}:logs:${Region}:${Account}:log-group:%s:log-stream:"
 PACKAGES = "arn:${Partition}:sagemaker:${Region}:${Account}:model-package/${last:ModelPackageGroupName}/*"
+RULE = "arn:${Partition}:events:${Region}:${Account}:rule/${Name|Rule}"
 PARAMETER = "arn:${Partition}:ssm:${Region}:${Account}:parameter/${parameter:%s}"
 ROLE_TO_CREATE = "arn:${Partition}:iam::${Account}:role${Path|=/}${RoleName}"
+SCHEDULE = "arn:${Partition}:scheduler:${Region}:${Account}:schedule/${GroupName|=default}/${Name}"
+SCHEDULE_GROUP = "arn:${Partition}:scheduler:${Region}:${Account}:schedule-group/${Name}"
 ALIAS = "arn:${Partition}:kms:${Region}:${Account}:${AliasName}"
 
 # The templates of resources for which the pattern of the reference is not enough.
@@ -129,12 +152,23 @@ RESOURCES = {
     ("cloudwatch", "ListTagsForResource"): ["${ResourceARN}"],
     ("cloudwatch", "TagResource"): ["${ResourceARN}"],
     ("cloudwatch", "UntagResource"): ["${ResourceARN}"],
+    ("codecommit", "CreatePullRequest"): ["arn:${Partition}:codecommit:${Region}:${Account}:${targets.repositoryName}"],
+    ("codecommit", "EvaluatePullRequestApprovalRules"): PULL,
+    ("codecommit", "GetPullRequest"): PULL,
+    ("codecommit", "GetPullRequestApprovalStates"): PULL,
+    ("codecommit", "UpdatePullRequestApprovalState"): PULL,
+    ("codecommit", "UpdatePullRequestDescription"): PULL,
+    ("codecommit", "UpdatePullRequestStatus"): PULL,
+    ("codecommit", "UpdatePullRequestTitle"): PULL,
     ("codecommit", "ListTagsForResource"): ["${resourceArn}"],
     ("codecommit", "TagResource"): ["${resourceArn}"],
     ("codecommit", "UntagResource"): ["${resourceArn}"],
     ("codeconnections", "ListTagsForResource"): ["${ResourceArn}"],
     ("codeconnections", "TagResource"): ["${ResourceArn}"],
     ("codeconnections", "UntagResource"): ["${ResourceArn}"],
+    ("codepipeline", "ListTagsForResource"): ["${resourceArn}"],
+    ("codepipeline", "TagResource"): ["${resourceArn}"],
+    ("codepipeline", "UntagResource"): ["${resourceArn}"],
     ("ec2", "CreateFlowLogs"): [
         "arn:${Partition}:ec2:${Region}:${Account}:vpc-flow-log/*",
         "arn:${Partition}:ec2:${Region}:${Account}:${ec2:ResourceId}",
@@ -147,6 +181,19 @@ RESOURCES = {
     ("ecr", "ListTagsForResource"): ["${resourceArn}"],
     ("ecr", "TagResource"): ["${resourceArn}"],
     ("ecr", "UntagResource"): ["${resourceArn}"],
+    ("events", "DeleteRule"): [RULE],
+    ("events", "DescribeRule"): [RULE],
+    ("events", "DisableRule"): [RULE],
+    ("events", "EnableRule"): [RULE],
+    ("events", "ListTargetsByRule"): [RULE],
+    ("events", "PutRule"): [RULE],
+    ("events", "PutTargets"): [RULE],
+    ("events", "RemoveTargets"): [RULE],
+    ("events", "ListTagsForResource"): ["${ResourceARN}"],
+    ("events", "TagResource"): ["${ResourceARN}"],
+    ("events", "UntagResource"): ["${ResourceARN}"],
+    ("events", "DescribeEventBus"): ["arn:${Partition}:events:${Region}:${Account}:event-bus/default"],
+    ("events", "PutEvents"): ["arn:${Partition}:events:${Region}:${Account}:event-bus/default"],
     ("iam", "CreatePolicy"): ["arn:${Partition}:iam::${Account}:policy${Path|=/}${PolicyName}"],
     ("iam", "CreatePolicyVersion"): ["${PolicyArn}"],
     ("iam", "CreateRole"): [ROLE_TO_CREATE],
@@ -178,6 +225,31 @@ RESOURCES = {
     ("sagemaker", "BatchDescribeModelPackage"): ["${ModelPackageArnList}"],
     ("sagemaker", "CreateModelPackage"): [PACKAGES],
     ("sagemaker", "ListModelPackages"): [PACKAGES],
+    ("scheduler", "CreateSchedule"): [SCHEDULE],
+    ("scheduler", "CreateScheduleGroup"): [SCHEDULE_GROUP],
+    ("scheduler", "DeleteSchedule"): [SCHEDULE],
+    ("scheduler", "DeleteScheduleGroup"): [SCHEDULE_GROUP],
+    ("scheduler", "GetSchedule"): [SCHEDULE],
+    ("scheduler", "GetScheduleGroup"): [SCHEDULE_GROUP],
+    ("scheduler", "ListTagsForResource"): ["${ResourceArn}"],
+    ("scheduler", "TagResource"): ["${ResourceArn}"],
+    ("scheduler", "UntagResource"): ["${ResourceArn}"],
+    ("scheduler", "UpdateSchedule"): [SCHEDULE],
+    ("sns", "ConfirmSubscription"): ["${TopicArn}"],
+    ("sns", "CreateTopic"): ["arn:${Partition}:sns:${Region}:${Account}:${Name}"],
+    ("sns", "DeleteTopic"): ["${TopicArn}"],
+    ("sns", "GetSubscriptionAttributes"): ["${topic:SubscriptionArn}"],
+    ("sns", "GetTopicAttributes"): ["${TopicArn}"],
+    ("sns", "ListSubscriptionsByTopic"): ["${TopicArn}"],
+    ("sns", "ListTagsForResource"): ["${ResourceArn}"],
+    ("sns", "Publish"): ["${TopicArn|TargetArn}"],
+    ("sns", "PublishBatch"): ["${TopicArn}"],
+    ("sns", "SetSubscriptionAttributes"): ["${topic:SubscriptionArn}"],
+    ("sns", "SetTopicAttributes"): ["${TopicArn}"],
+    ("sns", "Subscribe"): ["${TopicArn}"],
+    ("sns", "TagResource"): ["${ResourceArn}"],
+    ("sns", "Unsubscribe"): ["${topic:SubscriptionArn}"],
+    ("sns", "UntagResource"): ["${ResourceArn}"],
     ("ssm", "DeleteParameters"): [PARAMETER % "Names"],
     ("ssm", "GetParameters"): [PARAMETER % "Names"],
     ("ssm", "GetParametersByPath"): [PARAMETER % "Path"],
@@ -204,7 +276,14 @@ PASSED = {
     ("cloudformation", "CreateStack"): "RoleARN",
     ("cloudformation", "DeleteStack"): "RoleARN",
     ("cloudformation", "UpdateStack"): "RoleARN",
+    ("codebuild", "CreateProject"): "serviceRole",
+    ("codebuild", "StartBuild"): "serviceRoleOverride",
+    ("codebuild", "UpdateProject"): "serviceRole",
+    ("codepipeline", "CreatePipeline"): "pipeline.roleArn",
+    ("codepipeline", "UpdatePipeline"): "pipeline.roleArn",
     ("ec2", "CreateFlowLogs"): "DeliverLogsPermissionArn",
+    ("events", "PutRule"): "RoleArn",
+    ("events", "PutTargets"): "Targets.RoleArn",
     ("lambda", "CreateFunction"): "Role",
     ("lambda", "UpdateFunctionConfiguration"): "Role",
     ("sagemaker", "CreateEndpointConfig"): "ExecutionRoleArn",
@@ -216,6 +295,8 @@ PASSED = {
     ("sagemaker", "StartPipelineExecution"): "RoleArn",
     ("sagemaker", "UpdateNotebookInstance"): "RoleArn",
     ("sagemaker", "UpdatePipeline"): "RoleArn",
+    ("scheduler", "CreateSchedule"): "Target.RoleArn",
+    ("scheduler", "UpdateSchedule"): "Target.RoleArn",
 }
 
 # The action that an operation needs, too, if its request has tags. ("API permissions" of each service; SageMaker
@@ -224,13 +305,18 @@ TAGGING = {
     "application-autoscaling": "application-autoscaling:TagResource",
     "cloudwatch": "cloudwatch:TagResource",
     "codeconnections": "codeconnections:TagResource",
+    "codepipeline": "codepipeline:TagResource",
     "ec2": "ec2:CreateTags",
     "codecommit": "codecommit:TagResource",
     "ecr": "ecr:TagResource",
+    "events": "events:TagResource",
     "kms": "kms:TagResource",
     "lambda": "lambda:TagResource",
     "logs": "logs:TagResource",
     "sagemaker": "sagemaker:AddTags",
+    "scheduler": "scheduler:TagResource",
+    "sns": "sns:TagResource",
+    "sqs": "sqs:TagQueue",
     "ssm": "ssm:AddTagsToResource",
     "sts": "sts:TagSession",
 }
@@ -238,13 +324,33 @@ TAGGING_OPERATIONS = {
     ("iam", "CreatePolicy"): "iam:TagPolicy",
     ("iam", "CreateRole"): "iam:TagRole",
 }
-TAG_OPERATIONS = re.compile(r"^(Add|Tag|Untag|Remove|Delete|List)\w*(Tags|Resource|TagsToResource|TagsFromResource)")
+TAG_OPERATIONS = re.compile(r"^(Add|Tag|Untag|Remove|Delete|List)\w*(Tags|Queue|Resource|TagsToResource|TagsFromResource)")
 
 # Condition keys and the members of their values. A key of the reference whose name is that of a member needs no
 # entry.
 KEYS = {
     "cloudwatch:namespace": ["${Namespace}"],
-    "codecommit:References": ["refs/heads/${branchName}"],
+    "codebuild:artifacts.encryptionDisabled": ["${artifacts.encryptionDisabled}"],
+    "codebuild:artifacts.location": ["${artifacts.location}"],
+    "codebuild:environment.computeType": ["${environment.computeType}"],
+    "codebuild:environment.image": ["${environment.image}"],
+    "codebuild:environment.privilegedMode": ["${environment.privilegedMode}"],
+    "codebuild:environment.type": ["${environment.type}"],
+    "codebuild:source.buildspec": ["${source.buildspec}"],
+    "codebuild:source.location": ["${source.location}"],
+    "codebuild:vpcConfig.securityGroupIds": ["${vpcConfig.securityGroupIds}"],
+    "codebuild:vpcConfig.subnets": ["${vpcConfig.subnets}"],
+    "codebuild:vpcConfig.vpcId": ["${vpcConfig.vpcId}"],
+    "codecommit:References": [
+        "refs/heads/${branchName}",
+        "${destination:pullRequestId}",
+        "${branch:targetBranch|branch:destinationCommitSpecifier}",
+    ],
+    "events:creatorAccount": ["${=000000000000}"],
+    "events:detail-type": ["${Entries.DetailType}", "${pattern-detail-type:EventPattern}"],
+    "events:eventBusInvocation": ["${=false}"],
+    "events:source": ["${Entries.Source}", "${pattern-source:EventPattern}"],
+    "events:TargetArn": ["${Targets.Arn}"],
     "iam:PolicyARN": ["${PolicyArn}"],
     "iam:PermissionsBoundary": ["${PermissionsBoundary}"],
     "kms:RequestAlias": ["${alias:KeyId}"],

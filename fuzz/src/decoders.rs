@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-pub use decoders::{cbor, form, template};
+pub use decoders::{cbor, event_pattern, form, template};
 
 /// Checks and decodes JSON. JSON that passes the check must be within the limits and have no
 /// duplicate keys, and JSON that satisfies both must pass.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mlops_core::error::hinted;
 use serde::Serialize;
 
-use super::known_causes::{self, Cause, Program};
+use super::known_causes::{self, Cause, Place};
 use super::logs::LogStream;
 use super::{Clients, logs};
 
@@ -61,7 +61,7 @@ pub async fn explain(
             continue;
         }
         // A cause in the reason alone does not identify the container that failed.
-        if known_causes::find(Program::Server, None, &lines).is_some() {
+        if known_causes::find(Place::Server, None, &lines).is_some() {
             found = Some((stream.name, lines));
             break;
         }
@@ -72,7 +72,7 @@ pub async fn explain(
     Ok(Explanation {
         log_group,
         log_stream,
-        cause: known_causes::find(Program::Server, reason, &all),
+        cause: known_causes::find(Place::Server, reason, &all),
         lines: all[all.len().saturating_sub(SHOWN)..].to_vec(),
     })
 }
@@ -149,7 +149,7 @@ mod tests {
             log_stream: Some("AllTraffic/i-1".to_owned()),
             lines: vec!["ModuleNotFoundError: No module named 'pandas'".to_owned()],
             cause: known_causes::find(
-                Program::Server,
+                Place::Server,
                 None,
                 &["ModuleNotFoundError: No module named 'pandas'".to_owned()],
             ),

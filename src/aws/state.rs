@@ -240,6 +240,11 @@ impl StepState {
         self.0 == StepStatus::Failed
     }
 
+    /// Returns whether it succeeded.
+    pub fn has_succeeded(&self) -> bool {
+        self.0 == StepStatus::Succeeded
+    }
+
     /// Returns the state to display; `is_gate` is true for a Fail step, whose failure refuses the
     /// model.
     pub fn shown(&self, is_gate: bool) -> &str {

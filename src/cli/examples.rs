@@ -127,6 +127,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("runs list", &["mlops runs list --output json"]),
     ("runs show", &["mlops runs show --output json"]),
     ("runs logs", &["mlops runs logs fb9lk2vgt5sk"]),
+    ("runs why", &["mlops runs why --output json"]),
     ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
     ("models list", &["mlops models list --output json"]),
     (

@@ -10,12 +10,14 @@ mod log_line;
 mod logs;
 mod report;
 mod steps;
+mod why;
 mod word;
 
 pub use logs::{LogArgs, Logs};
 pub use report::{RunDetails, RunList, RunsReport, Stopped};
+pub use why::Why;
 
-/// Inspect training runs, read their logs, stop them
+/// Inspect training runs, read their logs, explain failures, stop runs
 #[derive(Debug, clap::Subcommand)]
 pub enum RunsCommand {
     /// List the newest runs
@@ -34,6 +36,17 @@ pub enum RunsCommand {
         run: Option<String>,
     },
     Logs(LogArgs),
+    /// Explain why a run failed: its likely cause, and how to fix it
+    ///
+    /// Follows the run to the step that failed first, to its job, to the job's failure reason and
+    /// the last lines of its log, and compares them with known causes (docs/causes.md). Prints
+    /// `unknown` and the log if none fits. The exit code is 0 whatever the cause.
+    ///
+    /// Example: mlops runs why fb9lk2vgt5sk
+    Why {
+        /// The run's id [default: the newest]
+        run: Option<String>,
+    },
     /// Stop a run and its jobs
     ///
     /// Example: mlops runs stop fb9lk2vgt5sk
@@ -43,7 +56,7 @@ pub enum RunsCommand {
     },
 }
 
-/// Lists, shows or stops runs.
+/// Lists, shows, explains or stops runs.
 pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
     let project = ctx.project()?;
     let pipeline = project.file.name.as_str();
@@ -73,6 +86,10 @@ pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
         RunsCommand::Logs(args) => {
             let clients = ctx.aws_of(&project).await?;
             logs::run(ctx, clients, pipeline, args).await?
+        }
+        RunsCommand::Why { run } => {
+            let clients = ctx.aws_of(&project).await?;
+            why::run(ctx, clients, pipeline, run.as_deref()).await?
         }
         RunsCommand::Stop { run } => {
             let clients = ctx.aws_for(&project).await?;

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 # Operations that need no permission on AWS: STS refuses the second for a session, and the third is not signed.
 FREE = {("sts", "GetCallerIdentity"), ("sts", "GetSessionToken"), ("sts", "AssumeRoleWithWebIdentity")}
 
-DENIALS = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
+DENIALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 
 
 def value(shape, name=""):

@@ -215,6 +215,8 @@ const READS: &[&str] = &[
     "runs show",
     "runs show abc",
     "runs logs abc",
+    "runs why",
+    "runs why abc",
     "data versions flights",
     "data pull flights there",
     "data verify flights",

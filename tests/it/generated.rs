@@ -45,6 +45,11 @@ fn exit_codes() {
 }
 
 #[test]
+fn known_causes() {
+    check("docs/causes.md", &mlops::aws::known_causes::page());
+}
+
+#[test]
 fn the_lists_of_the_local_cloud() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/local-cloud.md");
     let kept = std::fs::read_to_string(&path).unwrap_or_default();

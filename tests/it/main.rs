@@ -61,4 +61,5 @@ mod validate_cases;
 mod validate_inputs;
 mod validate_lambda;
 mod validate_processing;
+mod why;
 mod working_tree;

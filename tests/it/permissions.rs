@@ -177,6 +177,7 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "more releases than are kept",
     ),
     ("*", "sagemaker:DeleteModel", "more releases than are kept"),
+    ("*", "sagemaker:DescribeTrainingJob", "a job that fails"),
     ("doctor", "ec2:DescribeInternetGateways", "only with quotas"),
     ("doctor", "ec2:DescribeAddresses", "only with quotas"),
 ];
@@ -336,6 +337,8 @@ fn models(recorder: &mut Recorder) {
     let _ = recorder.run("train", &refused).code(3);
     let _ = recorder.plain("runs list").success();
     let _ = recorder.plain("runs show").success();
+    let _ = recorder.plain("runs why").success();
+    let _ = recorder.run("runs why", &["runs", "why", &run]).success();
     let _ = recorder.plain("status").success();
     // The definition takes data now, and the working tree is another image.
     let path = recorder.sandbox.path().join("pipeline.json");

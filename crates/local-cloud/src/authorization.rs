@@ -6,6 +6,7 @@
 //! registry, git               ┘
 //! ```
 //!
+//! A service that works without a role, such as SNS when it sends to a queue, needs a resource policy that allows it.
 //! The account's own credentials may do everything, and the local cloud's own bookkeeping is not evaluated.
 
 use std::collections::HashMap;
@@ -16,14 +17,14 @@ use serde_json::Value;
 use super::Cloud;
 use super::api::{ApiError, ApiResult};
 use super::cloud::ACCOUNT;
-use super::cloud::caller::{Caller, RoleSession};
+use super::cloud::caller::{Caller, RoleSession, ServiceCaller};
 use super::cloud::service::{Protocol, Service};
 use super::iam::{self, RolePolicies};
 use super::policy::actions::{self, Named, Place};
 use super::policy::{
-    self, Call, Context, Decision, Document, Kind, Missing, Policies, Policy, Principal,
+    self, Call, Context, Decision, Document, Kind, Missing, Policies, Policy, Principal, Reason,
 };
-use super::{cloudformation, kms};
+use super::{cloudformation, codecommit, kms};
 
 /// Documents that are kept parsed, and sessions. A role has about ten documents of at most 20 KB.
 const PARSED: usize = 1000;
@@ -66,19 +67,60 @@ pub(crate) fn operation_of(
     operation: &str,
     input: &Value,
 ) -> ApiResult<()> {
-    let Some(session) = caller.session() else {
+    if matches!(caller, Caller::LocalCloud | Caller::Root) {
         return Ok(());
-    };
+    }
     let place = Place {
         region: cloud.region(),
         account: ACCOUNT,
         find: &|named| find(cloud, named),
     };
     let calls = actions::calls(service.name, operation, input, &place)?;
-    let evaluation = Evaluation::of(cloud, session)?;
-    calls
-        .iter()
-        .try_for_each(|call| evaluation.require(call, service))
+    require(cloud, caller, service, &calls)
+}
+
+/// Fails if this caller may not make one of these calls.
+fn require(
+    cloud: &Cloud,
+    caller: &Caller,
+    service: &'static Service,
+    calls: &[Call],
+) -> ApiResult<()> {
+    match caller {
+        Caller::LocalCloud | Caller::Root => Ok(()),
+        Caller::Session(session) => {
+            let evaluation = Evaluation::of(cloud, session)?;
+            let mut calls = calls.iter();
+            calls.try_for_each(|call| evaluation.require(call, service))
+        }
+        Caller::Service(principal) => {
+            let mut calls = calls.iter();
+            calls.try_for_each(|call| require_grant(cloud, principal, call, service))
+        }
+    }
+}
+
+/// Fails if the policy of the called resource does not allow the call of a service that works without a role.
+fn require_grant(
+    cloud: &Cloud,
+    caller: &ServiceCaller,
+    call: &Call,
+    service: &'static Service,
+) -> ApiResult<()> {
+    let mut principal = Principal::service(caller.principal, ACCOUNT);
+    let context = &mut principal.context;
+    request_keys(cloud, context);
+    context.set("aws:SourceArn", &caller.source);
+    let document = resource_policy(cloud, call)?;
+    let decision = policy::evaluate(&principal, &Policies::default(), document.as_deref(), call);
+    let Decision::Denied(reason) = decision else {
+        return Ok(());
+    };
+    let reason = Reason {
+        kind: Kind::Resource,
+        ..reason
+    };
+    Err(denial(service, reason.message(&principal, call)))
 }
 
 /// The ARN of what a request names; `None` if it does not exist, or the state cannot be read.
@@ -87,6 +129,8 @@ fn find(cloud: &Cloud, named: Named<'_>) -> Option<String> {
         Named::Key(name) => kms::key_arn(cloud, name).ok()?,
         Named::Role(name) => iam::named(cloud, name).ok().map(|role| role.arn),
         Named::ChangeSet(arn) => cloudformation::stack_of(cloud, arn),
+        Named::PullRequest(id) => codecommit::pulls::repository_of(cloud, id),
+        Named::Destination(id) => codecommit::pulls::destination_of(cloud, id),
     }
 }
 
@@ -99,15 +143,12 @@ pub(crate) fn action(
     resource: String,
     context: Context,
 ) -> ApiResult<()> {
-    let Some(session) = caller.session() else {
-        return Ok(());
-    };
     let call = Call {
         action: action.to_owned(),
         resource,
         context,
     };
-    Evaluation::of(cloud, session)?.require(&call, service)
+    require(cloud, caller, service, std::slice::from_ref(&call))
 }
 
 /// What a session may do, until a record of IAM changes.
@@ -217,7 +258,10 @@ impl<'a> Evaluation<'a> {
     fn of(cloud: &'a Cloud, session: &'a RoleSession) -> ApiResult<Self> {
         let known = Known::of(cloud, session)?;
         let mut principal = known.principal.clone();
-        request_keys(cloud, session, &mut principal.context);
+        request_keys(cloud, &mut principal.context);
+        if let Ok(issued) = jiff::Timestamp::from_second(session.issued) {
+            principal.context.set("aws:TokenIssueTime", iso(issued));
+        }
         Ok(Self {
             cloud,
             session,
@@ -228,7 +272,7 @@ impl<'a> Evaluation<'a> {
 
     /// Fails with the service's denial if the call is not allowed.
     fn require(&self, call: &Call, service: &'static Service) -> ApiResult<()> {
-        let resource = self.resource_policy(call)?;
+        let resource = resource_policy(self.cloud, call)?;
         let known = &self.known;
         let decision =
             policy::evaluate(&self.principal, &known.policies, resource.as_deref(), call);
@@ -247,26 +291,30 @@ impl<'a> Evaluation<'a> {
         }
         Err(denial(service, reason.message(&self.principal, call)))
     }
+}
 
-    /// The policy of the called resource, from the service that owns it.
-    fn resource_policy(&self, call: &Call) -> ApiResult<Option<Arc<Document>>> {
-        let owner = call.resource.split(':').nth(2).unwrap_or_default();
-        for service in self.cloud.services().signed(owner) {
-            if let Some(find) = service.resource_policy
-                && let Some(text) = find(self.cloud, call)?
-            {
-                return parsed(self.cloud, &text).map(Some);
-            }
+/// The policy of the called resource, from the service that owns it.
+fn resource_policy(cloud: &Cloud, call: &Call) -> ApiResult<Option<Arc<Document>>> {
+    let owner = call.resource.split(':').nth(2).unwrap_or_default();
+    for service in cloud.services().signed(owner) {
+        if let Some(find) = service.resource_policy
+            && let Some(text) = find(cloud, call)?
+        {
+            return parsed(cloud, &text).map(Some);
         }
-        Ok(None)
     }
+    Ok(None)
+}
+
+/// A time as condition keys write it.
+fn iso(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The condition keys that every request has. A request over loopback counts as encrypted.
-fn request_keys(cloud: &Cloud, session: &RoleSession, context: &mut Context) {
+fn request_keys(cloud: &Cloud, context: &mut Context) {
     context.set_missing(Missing::Existing);
     let now = jiff::Timestamp::now();
-    let iso = |time: jiff::Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     context.set("aws:CurrentTime", iso(now));
     context.set("aws:EpochTime", now.as_second().to_string());
     context.set("aws:RequestedRegion", cloud.region());
@@ -274,9 +322,6 @@ fn request_keys(cloud: &Cloud, session: &RoleSession, context: &mut Context) {
     context.set("aws:SecureTransport", "true");
     context.set("aws:SourceIp", "127.0.0.1");
     context.set("aws:ViaAWSService", "false");
-    if let Ok(issued) = jiff::Timestamp::from_second(session.issued) {
-        context.set("aws:TokenIssueTime", iso(issued));
-    }
 }
 
 /// A denial in the code and with the status of the service's protocol.
@@ -285,9 +330,12 @@ fn denial(service: &Service, message: String) -> ApiError {
         Protocol::Json { .. } => ApiError::denied("AccessDeniedException", message).status(400),
         Protocol::Rest(_) => ApiError::denied("AccessDeniedException", message),
         Protocol::Ec2Query { .. } => ApiError::denied("UnauthorizedOperation", message),
-        Protocol::Query { .. } | Protocol::Streaming(_) => {
-            ApiError::denied("AccessDenied", message)
+        Protocol::Query { .. } => {
+            let mut codes = service.query_codes.iter();
+            let own = codes.find(|(name, _)| *name == "AccessDenied");
+            ApiError::denied(own.map_or("AccessDenied", |(_, code)| code), message)
         }
+        Protocol::Streaming(_) => ApiError::denied("AccessDenied", message),
     }
 }
 

@@ -156,6 +156,31 @@ impl Directory {
         }
     }
 
+    /// The entry at `relative`, which can itself be a link; `None` if there is nothing.
+    pub(crate) fn entry(&self, relative: &Path) -> Result<Option<WalkEntry>, Error> {
+        let (parent, name) = self.split(relative)?;
+        let explain = |error| self.explain(relative, error);
+        let parent = match self.open_readable(parent) {
+            Err(Errno::NOENT) => return Ok(None),
+            parent => parent.map_err(explain)?,
+        };
+        let parent = parent.as_fd();
+        let entry = match kind_of(parent, name) {
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(explain(error)),
+            Ok(FileType::Directory) => {
+                let handle = open_with_mode(parent, name, READ).map_err(explain)?;
+                WalkEntry::Directory(metadata(&handle).map_err(explain)?)
+            }
+            Ok(FileType::Symlink) => WalkEntry::Link(read_link(parent, name).map_err(explain)?),
+            Ok(_) => match open_file(parent, name).map_err(explain)? {
+                Some((file, metadata)) => WalkEntry::File(file, metadata),
+                None => return Err(explain(Errno::INVAL)),
+            },
+        };
+        Ok(Some(entry))
+    }
+
     /// Creates an empty file at `relative`, with missing directories. It replaces a file or link
     /// with that name: nothing is ever written through a link.
     pub(crate) fn create_file(&self, relative: &Path) -> Result<File, Error> {
@@ -174,6 +199,17 @@ impl Directory {
     /// reported and not followed; a FIFO, socket or device is an error.
     pub(crate) fn walk<E: From<Error>>(
         &self,
+        visit: impl FnMut(&Path, WalkEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.walk_where(|_, _| Ok(true), visit)
+    }
+
+    /// [`Directory::walk`] over a part of the tree. `wanted` tells, by the path of an entry and whether it is a
+    /// directory, whether it is visited: a directory that is not wanted is not entered, and anything else that is
+    /// not wanted is not opened, whatever it is.
+    pub(crate) fn walk_where<E: From<Error>>(
+        &self,
+        mut wanted: impl FnMut(&Path, bool) -> Result<bool, E>,
         mut visit: impl FnMut(&Path, WalkEntry) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut parents = Parents::default();
@@ -195,7 +231,11 @@ impl Directory {
             let parent = parents
                 .open(self, parent, Links::Refused)
                 .map_err(explain)?;
-            match kind_of(parent, name).map_err(explain)? {
+            let kind = kind_of(parent, name).map_err(explain)?;
+            if !wanted(&path, kind == FileType::Directory)? {
+                continue;
+            }
+            match kind {
                 FileType::Directory => {
                     let handle = open_with_mode(parent, name, READ).map_err(explain)?;
                     pending.extend(self.names(&handle, &path)?);

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -53,6 +53,7 @@ struct Inner {
     credentials: Credentials,
     settings: Settings,
     busy: AtomicUsize,
+    is_recovering: AtomicBool,
     health: Health,
     states: state::States,
 }
@@ -91,6 +92,7 @@ impl Cloud {
             credentials,
             settings,
             busy: AtomicUsize::new(0),
+            is_recovering: AtomicBool::new(false),
             health: Health::default(),
             states: state::States::default(),
         })))
@@ -101,10 +103,18 @@ impl Cloud {
     /// # Errors
     /// A state that a service cannot use.
     pub(crate) fn recover(&self) -> anyhow::Result<()> {
+        self.0.is_recovering.store(true, Ordering::SeqCst);
         let services = self.services().iter();
-        services
+        let recovered = services
             .filter_map(|service| service.recover)
-            .try_for_each(|recover| recover(self))
+            .try_for_each(|recover| recover(self));
+        self.0.is_recovering.store(false, Ordering::SeqCst);
+        recovered
+    }
+
+    /// True while services recover: some are not yet as they were.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.0.is_recovering.load(Ordering::SeqCst)
     }
 
     /// Ends the processes of every service, concurrently.

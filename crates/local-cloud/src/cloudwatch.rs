@@ -22,6 +22,7 @@ use super::clock::Topic;
 use super::cloud::service::{Housekeeping, Service, operations};
 
 mod alarms;
+mod announce;
 mod errors;
 mod evaluation;
 mod evaluator;

@@ -12,19 +12,28 @@ use super::api::tags::Tags;
 use super::api::{ApiError, ApiResult};
 use super::clock;
 use super::cloud::ACCOUNT;
+use super::cloud::caller::Caller;
 use super::cloud::service::{Route, Service, operations};
 use super::store::Collection;
 use super::wire::dialect::is_git;
 use super::{Cloud, system_tags};
 use bare::Bare;
 
+mod announce;
+pub(crate) mod archive;
+mod author;
 mod bare;
+mod changes;
+mod checkout;
 mod commits;
 pub(crate) mod git;
 mod permissions;
 mod programs;
+pub(crate) mod pulls;
 mod recovery;
 mod write;
+
+pub(crate) use checkout::{Wanted, checkout};
 
 operations! {
     "BatchGetRepositories" => batch_get_repositories,
@@ -61,12 +70,15 @@ pub(crate) const SERVICE: Service = Service {
         "InvalidSystemTagUsageException",
         "The specified tag is not valid. Key names cannot be prefixed with aws:.",
     ),
-    recover: Some(|cloud| Ok(recovery::recover(cloud)?)),
+    recover: Some(|cloud| {
+        recovery::recover(cloud)?;
+        Ok(announce::recover(cloud)?)
+    }),
     ..Service::json(
         "codecommit",
         "CodeCommit",
         "CodeCommit_20150413",
-        &[OPERATIONS],
+        &[OPERATIONS, pulls::OPERATIONS],
     )
 };
 
@@ -285,10 +297,18 @@ async fn get_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value
 async fn delete_repository(cloud: &Cloud, input: RepositoryName) -> ApiResult<Value> {
     let name = &input.repository_name;
     check_name(name)?;
-    let Some(record) = records(cloud).get(name)? else {
+    let removed = cloud.store().transaction(|tx| {
+        let record = records(cloud).get_in(tx, name)?;
+        if let Some(record) = &record {
+            announce::forget_in(tx, cloud, &record.id)?;
+            records(cloud).remove_in(tx, name)?;
+            pulls::stored::remove(tx, cloud, &record.id)?;
+        }
+        Ok(record)
+    })?;
+    let Some(record) = removed else {
         return Ok(json!({}));
     };
-    records(cloud).remove(name)?;
     // No record names the directory any more; the next start removes what remains of it.
     Bare::of(cloud, &record.directory(name)).remove()?;
     Ok(json!({"repositoryId": record.id}))
@@ -409,6 +429,7 @@ async fn update_repository_name(cloud: &Cloud, input: UpdateRepositoryName) -> A
         record.modified = clock::epoch();
         records.put_in(transaction, &input.new_name, &record)?;
         records.remove_in(transaction, &input.old_name)?;
+        pulls::stored::rename(transaction, cloud, &record.id, &input.new_name)?;
         Ok(Value::Null)
     })
 }
@@ -445,8 +466,9 @@ async fn create_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
             format!("The branch {} already exists", input.branch_name),
         ));
     }
+    announce::before(cloud, &input.repository_name, &Caller::current()).await?;
     bare.set_branch(&input.branch_name, &commit, None).await?;
-    touch(cloud, &input.repository_name)?;
+    changes::after(cloud, &input.repository_name, &Caller::current()).await;
     Ok(Value::Null)
 }
 
@@ -463,8 +485,9 @@ async fn delete_branch(cloud: &Cloud, input: OneBranch) -> ApiResult<Value> {
     let Some(commit) = bare.branch(name).await? else {
         return Ok(json!({}));
     };
+    announce::before(cloud, &input.repository_name, &Caller::current()).await?;
     bare.delete_branch(name, &commit).await?;
-    touch(cloud, &input.repository_name)?;
+    changes::after(cloud, &input.repository_name, &Caller::current()).await;
     Ok(json!({"deletedBranch": {"branchName": name, "commitId": commit}}))
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cloudformation::intrinsics::Scope;
 use crate::cloudformation::template::Template;
+use crate::events::pattern::{Pattern, normalized};
 use crate::lambda::code::archive;
 use crate::limits;
 use crate::wire::cbor;
@@ -71,6 +72,35 @@ pub fn template(text: &str) {
                 value
             );
         }
+    }
+}
+
+/// Compiles an event pattern and matches it with an event. A match has a source that the pattern allows, and also
+/// matches after the event was normalized once more.
+pub fn event_pattern(pattern: &str, event: &str) {
+    let (Ok(pattern), Ok(event)) = (Pattern::parse(pattern), limits::document(event.as_bytes()))
+    else {
+        return;
+    };
+    let event = normalized(&event);
+    assert_eq!(*normalized(&event), *event);
+    if pattern.matches(&event)
+        && let Some(sources) = pattern.sources()
+    {
+        let is_listed = |value: &Value| value.as_str().is_some_and(|text| sources.contains(&text));
+        let is_allowed = match &event["source"] {
+            Value::Array(items) => items.iter().flat_map(leaves).any(is_listed),
+            value => is_listed(value),
+        };
+        assert!(is_allowed, "the source is none of {sources:?}");
+    }
+}
+
+/// The values in nested lists.
+fn leaves(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
+    match value {
+        Value::Array(items) => Box::new(items.iter().flat_map(leaves)),
+        other => Box::new(std::iter::once(other)),
     }
 }
 

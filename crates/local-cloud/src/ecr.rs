@@ -22,6 +22,7 @@ use super::store::Collection;
 use super::wire::dialect::is_registry;
 
 pub(crate) mod analyzer;
+mod announce;
 pub(crate) mod auth;
 pub(crate) mod blobs;
 mod digest;
@@ -163,7 +164,7 @@ fn layer_records(cloud: &Cloud) -> Collection<'_, Layer> {
 }
 
 /// The host, the start of every repository URI: `127.0.0.1:PORT`.
-fn registry_host(cloud: &Cloud) -> &str {
+pub(crate) fn registry_host(cloud: &Cloud) -> &str {
     let endpoint = cloud.endpoint();
     endpoint.strip_prefix("http://").unwrap_or(endpoint)
 }

@@ -17,6 +17,9 @@ use super::store::Collection;
 
 mod policies;
 mod tags;
+mod usage;
+
+pub(crate) use usage::require_use;
 
 operations! {
     "CancelKeyDeletion" => cancel_deletion,

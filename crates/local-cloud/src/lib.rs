@@ -22,24 +22,24 @@
 mod admission;
 mod api;
 mod application_autoscaling;
+mod attempts;
 mod authorization;
 mod beneath;
 mod children;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "alarms and deployments are the first to sleep")
-)]
 mod clock;
 mod cloud;
 mod cloudformation;
 mod cloudwatch;
+mod codebuild;
 mod codecommit;
 mod codeconnections;
+mod codepipeline;
 mod credentials;
 #[cfg(feature = "fuzzing")]
 pub mod decoders;
 mod ec2;
 mod ecr;
+mod events;
 mod faults;
 mod garbage;
 mod health;
@@ -58,10 +58,13 @@ mod requests;
 mod runtime;
 mod s3;
 mod sagemaker;
+mod scheduler;
 mod seal;
 mod server;
 mod services;
 mod signed_urls;
+mod sns;
+mod sqs;
 mod ssm;
 mod state_files;
 mod store;

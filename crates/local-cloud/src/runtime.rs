@@ -27,6 +27,7 @@ use super::cloud::caller::Caller;
 use super::sts::ServiceSession;
 use super::{Cloud, beneath, unpack};
 
+mod build;
 mod enter;
 mod function;
 mod image;
@@ -35,6 +36,7 @@ mod packages;
 mod process;
 mod venv;
 
+pub(crate) use build::{BuildSpec, build_root, launch_build};
 pub(super) use enter::exec;
 pub(crate) use function::{FunctionSpec, Program, TASK_ROOT, launch_function};
 pub(crate) use notebook::{Jupyter, LOG_GROUP, Machine, MachineSpec, Outcome, Run, Script};

@@ -34,6 +34,7 @@ use super::Cloud;
 use super::admission::{self, SecretKeys};
 use super::cloud::service::{Housekeeping, Protocol, Route, Service};
 
+mod announce;
 mod answer;
 mod bucket_api;
 mod bucket_policy;

@@ -3,6 +3,7 @@
 use super::Cloud;
 use super::cloud::service::{Protocol, Service};
 
+mod announce;
 mod authorship;
 mod hosting;
 mod jobs;

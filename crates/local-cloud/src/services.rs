@@ -2,15 +2,18 @@
 
 use super::cloud::service::Service;
 use super::{
-    application_autoscaling, cloudformation, cloudwatch, codecommit, codeconnections, ec2, ecr,
-    iam, kms, lambda, logs, s3, sagemaker, ssm, sts,
+    application_autoscaling, cloudformation, cloudwatch, codebuild, codecommit, codeconnections,
+    codepipeline, ec2, ecr, events, iam, kms, lambda, logs, s3, sagemaker, scheduler, sns, sqs,
+    ssm, sts,
 };
 
-/// All services, in the order in which they recover when the server starts. CloudFormation is last,
-/// because its rollbacks start immediately and change what the others have recovered.
+/// All services, in the order in which they recover when the server starts. CloudFormation is after most of them,
+/// because its rollbacks start immediately and change what the others have recovered; then CodePipeline, because its
+/// executions that waited start actions of all others. EventBridge is last, because its deliveries need their targets.
 pub(crate) const SERVICES: &[&Service] = &[
     &application_autoscaling::SERVICE,
     &cloudwatch::SERVICE,
+    &codebuild::SERVICE,
     &codecommit::SERVICE,
     &codeconnections::SERVICE,
     &ec2::SERVICE,
@@ -19,12 +22,17 @@ pub(crate) const SERVICES: &[&Service] = &[
     &kms::SERVICE,
     &logs::SERVICE,
     &s3::SERVICE,
+    &sqs::SERVICE,
     &ssm::SERVICE,
     &sts::SERVICE,
     &sagemaker::SERVICE,
     &sagemaker::RUNTIME,
     &lambda::SERVICE,
+    &sns::SERVICE,
+    &scheduler::SERVICE,
     &cloudformation::SERVICE,
+    &codepipeline::SERVICE,
+    &events::SERVICE,
 ];
 
 #[cfg(test)]
@@ -90,6 +98,12 @@ mod tests {
             (is_name && !is_sdk_id).then_some((service, operation))
         });
         pairs.collect()
+    }
+
+    /// A delivery that begins before its target has recovered would fail for good.
+    #[test]
+    fn deliveries_begin_after_their_targets_have_recovered() {
+        assert_eq!(SERVICES.last().map(|it| it.name), Some("events"));
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::api::{ApiError, ApiResult};
 
 mod opening;
+mod ranges;
 mod usage;
 mod verified;
 
@@ -268,18 +269,16 @@ impl<T: Serialize + DeserializeOwned> Collection<'_, T> {
 
     /// All records whose keys start with `prefix`, in key order.
     pub(crate) fn list(&self, prefix: &str) -> ApiResult<Vec<(String, T)>> {
-        let connection = self.store.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT key, value FROM records
-             WHERE service = ?1 AND kind = ?2 AND substr(key, 1, length(?3)) = ?3 ORDER BY key",
-        )?;
-        let mut rows = statement.query(params![self.service, self.kind, prefix])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let text: String = row.get(1)?;
-            found.push((row.get(0)?, decode(&text)?));
-        }
-        Ok(found)
+        list(&self.store.lock(), self.service, self.kind, prefix)
+    }
+
+    /// [`Collection::list`] inside a [`Store::transaction`].
+    pub(crate) fn list_in(
+        &self,
+        transaction: &Transaction<'_>,
+        prefix: &str,
+    ) -> ApiResult<Vec<(String, T)>> {
+        list(transaction, self.service, self.kind, prefix)
     }
 }
 
@@ -329,6 +328,25 @@ fn read<T: DeserializeOwned>(
         .query_row(params![service, kind, key], |row| row.get(0))
         .optional()?;
     text.map(|text| decode(&text)).transpose()
+}
+
+fn list<T: DeserializeOwned>(
+    connection: &Connection,
+    service: &str,
+    kind: &str,
+    prefix: &str,
+) -> ApiResult<Vec<(String, T)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, value FROM records
+         WHERE service = ?1 AND kind = ?2 AND substr(key, 1, length(?3)) = ?3 ORDER BY key",
+    )?;
+    let mut rows = statement.query(params![service, kind, prefix])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(1)?;
+        found.push((row.get(0)?, decode(&text)?));
+    }
+    Ok(found)
 }
 
 fn write<T: Serialize>(

@@ -34,7 +34,7 @@ const MAX_TAGS: usize = 50;
 pub use direct::{SessionKeys, role_session};
 #[cfg(test)]
 pub(crate) use sessions::session;
-pub(crate) use sessions::{ServiceSession, for_service};
+pub(crate) use sessions::{AssumedSession, ServiceSession, for_service, for_service_within};
 
 use sessions::Limits;
 
@@ -87,9 +87,26 @@ pub(crate) fn identity() -> (String, String) {
 /// The id of a caller without a session.
 const USER_ID: &str = "AIDALOCALCLOUD000000";
 
+/// The id of a caller: `ROLE-ID:SESSION`, the id of the account's user, or the name of a service.
+pub(crate) fn caller_id(caller: &Caller) -> &str {
+    match caller {
+        Caller::Session(session) => &session.user_id,
+        Caller::Service(service) => service.principal,
+        Caller::Root | Caller::LocalCloud => USER_ID,
+    }
+}
+
 /// The ARN of a caller without a session.
 fn user_arn() -> String {
     format!("arn:aws:iam::{ACCOUNT}:user/local")
+}
+
+/// The ARN of a caller.
+pub(crate) fn arn_of(caller: &Caller) -> String {
+    match caller.session() {
+        Some(session) => session.arn.clone(),
+        None => user_arn(),
+    }
 }
 
 /// A text that must be there.

@@ -4,6 +4,8 @@
 //! Only requests of clients are checked here. Calls between services are not, because
 //! `CloudFormation` sets such tags on the resources that it creates.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::api::{ApiError, ApiResult};
@@ -29,6 +31,13 @@ pub(crate) const OF_PIPELINES: [&str; 3] = [
 /// unverified against AWS [pipeline-tag-limit].)
 fn counts(key: &str) -> bool {
     !is_reserved(key) && !OF_PIPELINES.contains(&key)
+}
+
+/// Replaces the tags of a resource with those of a client's request, which cannot have the tags that only AWS sets:
+/// those of the resource remain.
+pub(crate) fn replace(tags: &mut BTreeMap<String, String>, new: BTreeMap<String, String>) {
+    tags.retain(|key, _| is_reserved(key));
+    tags.extend(new);
 }
 
 /// The number of tags that count towards a limit.
@@ -120,5 +129,16 @@ mod tests {
         }
         let keys = ["a", "aws:b", "sagemaker:pipeline-name"].map(str::to_owned);
         assert_eq!(counted(&keys), 1);
+    }
+
+    #[test]
+    fn the_tags_of_a_request_replace_those_of_clients_only() {
+        let tags = |keys: &[&str]| -> BTreeMap<String, String> {
+            let pair = |key: &&str| ((*key).to_owned(), "v".to_owned());
+            keys.iter().map(pair).collect()
+        };
+        let mut all = tags(&["a", "aws:cloudformation:stack-name", "b"]);
+        replace(&mut all, tags(&["b", "c"]));
+        assert_eq!(all, tags(&["aws:cloudformation:stack-name", "b", "c"]));
     }
 }

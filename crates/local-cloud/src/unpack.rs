@@ -22,6 +22,8 @@ use tar::{Archive, Entry, EntryType};
 use super::api::{ApiError, ApiResult};
 use super::beneath::{self, Directory, Links, MAX_ENTRIES, Parents};
 
+pub(super) mod zip_index;
+
 /// Maximum size of an entry's long name, link target and pax records, in bytes; protects memory.
 const MAX_HEADER: u64 = 1 << 20;
 
@@ -39,6 +41,8 @@ pub(super) struct Unpacker<'a> {
     /// Number of bytes that may still be written.
     budget: u64,
     limit: u64,
+    /// Which links of the archive, or of what was there before, paths of entries may lead through.
+    links: Links,
 }
 
 impl<'a> Unpacker<'a> {
@@ -50,7 +54,14 @@ impl<'a> Unpacker<'a> {
             parents: Parents::default(),
             budget: limit,
             limit,
+            links: Links::Inside,
         }
+    }
+
+    /// Refuses entries whose path leads through a link, also through one that stays inside.
+    pub(super) fn through_no_link(mut self) -> Self {
+        self.links = Links::Refused;
+        self
     }
 
     /// The error for an entry.
@@ -199,7 +210,7 @@ impl<'a> Unpacker<'a> {
         self.clear(parent, name, path)?;
         let from = self
             .root
-            .open_directory(from, Links::Inside)
+            .open_directory(from, self.links)
             .map_err(|error| self.explain(path, error))?;
         let handle = self.parent(parent, path)?;
         // Without AT_SYMLINK_FOLLOW, a hard link to a symbolic link refers to the link itself.
@@ -213,7 +224,7 @@ impl<'a> Unpacker<'a> {
             return self.empty(path);
         };
         self.parents.forget();
-        match self.root.open_directory(parent, Links::Inside) {
+        match self.root.open_directory(parent, self.links) {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(error) => Err(self.explain(path, error)),
             Ok(handle) => beneath::remove_at(handle.as_fd(), name, path)
@@ -224,7 +235,7 @@ impl<'a> Unpacker<'a> {
     /// Removes everything in this directory; succeeds if there is nothing.
     pub(super) fn empty(&mut self, path: &Path) -> ApiResult<()> {
         self.parents.forget();
-        match self.root.open_directory(path, Links::Inside) {
+        match self.root.open_directory(path, self.links) {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(error) => Err(self.explain(path, error)),
             Ok(handle) => beneath::clear_at(&handle, path)
@@ -244,18 +255,18 @@ impl<'a> Unpacker<'a> {
 
     /// The directory of an entry, which is created if the archive has no entry for it.
     fn parent(&mut self, parent: &Path, path: &Path) -> ApiResult<BorrowedFd<'_>> {
-        let (root, what) = (self.root, self.what);
-        let found = self.parents.open(root, parent, Links::Inside).map(|_| ());
+        let (root, what, links) = (self.root, self.what, self.links);
+        let found = self.parents.open(root, parent, links).map(|_| ());
         match found {
             Ok(()) => {}
-            Err(Errno::NOENT) => match root.make(parent, Links::Inside) {
+            Err(Errno::NOENT) => match root.make(parent, links) {
                 Ok(handle) => self.parents.keep(parent, handle),
                 Err(error) => return Err(self.refuse(path, error)),
             },
             Err(error) => return Err(self.explain(path, error)),
         }
         self.parents
-            .open(root, parent, Links::Inside)
+            .open(root, parent, links)
             .map_err(|error| ApiError::internal(format_args!("the {what}: {error}")))
     }
 
@@ -300,6 +311,16 @@ impl<'a> Unpacker<'a> {
             _ => Err(self.refuse(path, "it is neither a file, a directory nor a link")),
         }
     }
+}
+
+/// Opens a zip whose directory has been checked against limits, because `ZipArchive` reads it into memory.
+pub(super) fn open_zip<R: Read + Seek>(
+    mut reader: R,
+    limits: &zip_index::Limits,
+) -> Result<zip::ZipArchive<R>, String> {
+    zip_index::check(&mut reader, limits)?;
+    reader.rewind().map_err(|error| error.to_string())?;
+    zip::ZipArchive::new(reader).map_err(|error| error.to_string())
 }
 
 /// Splits a path into directory and name; `None` for the root.

@@ -127,15 +127,21 @@ impl Table {
             "application-autoscaling",
             "cloudformation",
             "cloudwatch",
+            "codebuild",
             "codecommit",
             "codeconnections",
+            "codepipeline",
             "ec2",
             "ecr",
+            "events",
             "iam",
             "kms",
             "lambda",
             "logs",
             "sagemaker",
+            "scheduler",
+            "sns",
+            "sqs",
             "ssm",
             "sts"
         )
@@ -257,19 +263,25 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const SERVICES: [&str; 14] = [
+    const SERVICES: [&str; 20] = [
         "application-autoscaling",
         "cloudformation",
         "cloudwatch",
+        "codebuild",
         "codecommit",
         "codeconnections",
+        "codepipeline",
         "ec2",
         "ecr",
+        "events",
         "iam",
         "kms",
         "lambda",
         "logs",
         "sagemaker",
+        "scheduler",
+        "sns",
+        "sqs",
         "ssm",
         "sts",
     ];

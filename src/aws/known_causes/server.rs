@@ -1,6 +1,15 @@
 //! Causes that only servers have: the port, `/ping`, the time to start.
 
-use super::{Cause, CauseKind, shortened};
+use super::{Cause, EXCEPTION, Place, beginning, shortened, traceback};
+
+/// The server listens on another port.
+pub(super) const WRONG_PORT: &str = "wrong-port";
+
+/// The server has no `/ping`, or it reports an error.
+pub(super) const PING: &str = "ping";
+
+/// The server did not become healthy in time.
+pub(super) const TIMEOUT: &str = "timeout";
 
 /// The port on which SageMaker expects a server (developer guide, "Custom Inference Code with Hosting
 /// Services").
@@ -14,7 +23,7 @@ struct Address {
     port: u16,
 }
 
-pub(super) fn find(reason: &str, lines: &[String]) -> Option<Cause> {
+pub(super) fn find(reason: &str, lines: &[&str]) -> Option<Cause> {
     let unhealthy = reason.contains("health check");
     ping(lines)
         .or_else(|| taken(lines))
@@ -24,24 +33,23 @@ pub(super) fn find(reason: &str, lines: &[String]) -> Option<Cause> {
 }
 
 /// The last access-log line of `/ping`: `"GET /ping HTTP/1.1" 404`.
-fn ping(lines: &[String]) -> Option<Cause> {
+fn ping(lines: &[&str]) -> Option<Cause> {
     let status = lines.iter().rev().find_map(|line| status_of_ping(line))?;
-    let (what, fix) = match status {
-        200..=299 => return None,
-        404 | 405 | 501 => (
+    match status {
+        200..=299 => None,
+        404 | 405 | 501 => Some(Cause::new(
+            PING,
             format!("the server has no route GET /ping (it answers {status})"),
             "answer GET /ping with 200 as soon as the model is loaded (docs/contract.md)",
-        ),
-        _ => (
+        )),
+        // The exception in the route explains more.
+        _ if traceback::last(lines).is_some() => None,
+        _ => Some(Cause::new(
+            PING,
             format!("the server answers GET /ping with {status}"),
             "answer 200 when the model is loaded; the log shows why it is not",
-        ),
-    };
-    Some(Cause {
-        kind: CauseKind::Ping,
-        what,
-        fix: fix.to_owned(),
-    })
+        )),
+    }
 }
 
 /// The status in an access-log line of `/ping`.
@@ -54,57 +62,57 @@ fn status_of_ping(line: &str) -> Option<u16> {
     (100..600).contains(&status).then_some(status)
 }
 
-fn taken(lines: &[String]) -> Option<Cause> {
+fn taken(lines: &[&str]) -> Option<Cause> {
     let line = (lines.iter().rev()).find(|line| {
         line.contains("Address already in use") || line.contains("address already in use")
     })?;
     let port = expected(lines);
-    Some(Cause {
-        kind: CauseKind::WrongPort,
-        what: format!(
+    Some(Cause::new(
+        WRONG_PORT,
+        format!(
             "the server's port is in use by another process: `{}`",
             shortened(line)
         ),
-        fix: format!(
+        format!(
             "listen on the port that the environment variable SAGEMAKER_BIND_TO_PORT names ({port} here), \
              and on 8080 if it is not set"
         ),
-    })
+    ))
 }
 
-fn wrong_address(lines: &[String]) -> Option<Cause> {
+fn wrong_address(lines: &[&str]) -> Option<Cause> {
     let announced = lines.iter().rev().find_map(|line| address(line))?;
     let wanted = expected(lines);
     if announced.port != wanted {
-        return Some(Cause {
-            kind: CauseKind::WrongPort,
-            what: format!(
+        return Some(Cause::new(
+            WRONG_PORT,
+            format!(
                 "the server listens on port {}, not on {wanted}",
                 announced.port
             ),
-            fix: format!(
+            format!(
                 "listen on the port that the environment variable SAGEMAKER_BIND_TO_PORT names, and on \
                  {PORT} if it is not set"
             ),
-        });
+        ));
     }
     if announced.is_loopback && announced_by_us(lines).is_none() {
-        return Some(Cause {
-            kind: CauseKind::WrongPort,
-            what: "the server listens on 127.0.0.1 only, which SageMaker does not reach".to_owned(),
-            fix: format!("listen on 0.0.0.0:{PORT}"),
-        });
+        return Some(Cause::new(
+            WRONG_PORT,
+            "the server listens on 127.0.0.1 only, which SageMaker does not reach",
+            format!("listen on 0.0.0.0:{PORT}"),
+        ));
     }
     None
 }
 
 /// The port that the server must use: the local cloud's note in the log, else SageMaker's.
-fn expected(lines: &[String]) -> u16 {
+fn expected(lines: &[&str]) -> u16 {
     announced_by_us(lines).unwrap_or(PORT)
 }
 
 /// `[mlops] the server must listen on port 40123, …`
-fn announced_by_us(lines: &[String]) -> Option<u16> {
+fn announced_by_us(lines: &[&str]) -> Option<u16> {
     let mut notes = lines
         .iter()
         .rev()
@@ -149,22 +157,21 @@ fn number(text: &str) -> Option<u16> {
     text[..end].parse().ok()
 }
 
-/// The last line of a traceback: `ValueError: could not convert string to float`.
-fn exception(lines: &[String]) -> Option<Cause> {
-    let line = lines.iter().rev().find(|line| {
-        let name = line.split(':').next().unwrap_or_default();
-        let last = name.rsplit('.').next().unwrap_or_default();
-        let is_name = name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
-        is_name && (last.ends_with("Error") || last.ends_with("Exception"))
-    })?;
-    Some(Cause {
-        kind: CauseKind::Exception,
-        what: format!("the server raised `{}`", shortened(line)),
-        fix: "fix image/program/serve, or the model that it loads; push the image and train again"
-            .to_owned(),
-    })
+/// The exception of the last traceback, or else the last line that names one.
+fn exception(lines: &[&str]) -> Option<Cause> {
+    const FIX: &str =
+        "fix image/program/serve, or the model that it loads; push the image and train again";
+
+    if let Some(mut cause) = super::raised(Place::Server, lines) {
+        FIX.clone_into(&mut cause.fix);
+        return Some(cause);
+    }
+    let line = lines
+        .iter()
+        .rev()
+        .find(|line| traceback::is_exception(line))?;
+    let what = format!("the server raised `{}`", beginning(line.trim()));
+    Some(Cause::new(EXCEPTION, what, FIX))
 }
 
 /// The server did not become healthy, and its log has no reason.
@@ -173,20 +180,18 @@ fn not_in_time(reason: &str) -> Cause {
         .split_once("exited with ")
         .and_then(|(_, rest)| number(rest));
     match code {
-        Some(code) => Cause {
-            kind: CauseKind::Exception,
-            what: format!("the server ended with exit code {code} before it answered GET /ping"),
-            fix: "start it locally as `serve` and read its output (docs/contract.md)".to_owned(),
-        },
-        None => Cause {
-            kind: CauseKind::Timeout,
-            what: "the server did not answer GET /ping with 200 in time: it is slow to load the model, or \
-                   listens on another port"
-                .to_owned(),
-            fix: "listen before loading the model, answer GET /ping with 200 when it is loaded, or allow more \
-                  time (ContainerStartupHealthCheckTimeoutInSeconds)"
-                .to_owned(),
-        },
+        Some(code) => Cause::new(
+            EXCEPTION,
+            format!("the server ended with exit code {code} before it answered GET /ping"),
+            "start it locally as `serve` and read its output (docs/contract.md)",
+        ),
+        None => Cause::new(
+            TIMEOUT,
+            "the server did not answer GET /ping with 200 in time: it is slow to load the model, or \
+             listens on another port",
+            "listen before loading the model, answer GET /ping with 200 when it is loaded, or allow more \
+             time (ContainerStartupHealthCheckTimeoutInSeconds)",
+        ),
     }
 }
 
@@ -198,7 +203,7 @@ mod tests {
                              health check.";
 
     fn cause(log: &str) -> Option<Cause> {
-        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        let lines: Vec<&str> = log.lines().collect();
         find(UNHEALTHY, &lines)
     }
 
@@ -210,14 +215,14 @@ mod tests {
             r#"169.254.178.2 - - [30/Nov/2026:00:00:01 +0000] "GET /ping HTTP/1.1" 404 232 "-" "AHC/2.0""#,
         ] {
             let found = cause(line).unwrap();
-            assert_eq!(found.kind, CauseKind::Ping, "{line}");
+            assert_eq!(found.kind, PING, "{line}");
             assert!(found.what.contains("no route"), "{found:?}");
         }
         let error = cause(r#""GET /ping HTTP/1.1" 500 -"#).unwrap();
         assert!(error.what.ends_with("with 500"), "{error:?}");
         // Earlier failures do not matter once it is healthy.
         let healthy = "\"GET /ping HTTP/1.1\" 404 -\n\"GET /ping HTTP/1.1\" 200 -";
-        assert_eq!(cause(healthy).unwrap().kind, CauseKind::Timeout);
+        assert_eq!(cause(healthy).unwrap().kind, TIMEOUT);
     }
 
     #[test]
@@ -241,7 +246,7 @@ mod tests {
             ("listening on port 3000", 3000),
         ] {
             let found = cause(&format!("{note}\n{line}")).unwrap();
-            assert_eq!(found.kind, CauseKind::WrongPort, "{line}");
+            assert_eq!(found.kind, WRONG_PORT, "{line}");
             let what = format!("the server listens on port {port}, not on 40123");
             assert_eq!(found.what, what);
         }
@@ -252,23 +257,23 @@ mod tests {
             "{note}\nUvicorn running on http://127.0.0.1:40123"
         ))
         .unwrap();
-        assert_eq!(right.kind, CauseKind::Timeout);
+        assert_eq!(right.kind, TIMEOUT);
         let taken = cause("OSError: [Errno 98] Address already in use").unwrap();
-        assert_eq!(taken.kind, CauseKind::WrongPort);
+        assert_eq!(taken.kind, WRONG_PORT);
     }
 
     #[test]
     fn a_server_that_ended_is_told_from_a_slow_one() {
         let raised =
             cause("Traceback (most recent call last):\nValueError: no such model").unwrap();
-        assert_eq!(raised.kind, CauseKind::Exception);
+        assert_eq!(raised.kind, EXCEPTION);
         assert!(
             raised.what.contains("ValueError: no such model"),
             "{raised:?}"
         );
         let ended = find(&format!("{UNHEALTHY} (the server exited with 3)"), &[]).unwrap();
         assert!(ended.what.contains("exit code 3"), "{ended:?}");
-        assert_eq!(cause("loading").unwrap().kind, CauseKind::Timeout);
+        assert_eq!(cause("loading").unwrap().kind, TIMEOUT);
         assert_eq!(find("the alarm is in ALARM", &[]), None);
     }
 }

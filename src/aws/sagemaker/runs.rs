@@ -145,9 +145,12 @@ impl Run {
         seconds(self.started, &self.steps, self.is_over(), self.changed, now)
     }
 
-    /// Returns the first step that failed.
-    pub fn failed_step(&self) -> Option<&RunStep> {
-        self.steps.iter().find(|step| step.status.has_failed())
+    /// Returns the steps that failed, in the order of their ends: the others may have failed because of the first.
+    pub fn failed_steps(&self) -> Vec<&RunStep> {
+        let steps = self.steps.iter();
+        let mut failed: Vec<&RunStep> = steps.filter(|step| step.status.has_failed()).collect();
+        failed.sort_by_key(|step| (step.ended.is_none(), step.ended));
+        failed
     }
 }
 

@@ -6,7 +6,7 @@ use mlops_core::error::Exit;
 use mlops_core::text::{WIDTH, clean};
 use serde::Serialize;
 
-use crate::output::Report;
+use crate::output::{Report, wrap};
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -148,22 +148,9 @@ impl Report for DoctorReport {
 /// The column at which findings start.
 const COLUMN: usize = 32;
 
-/// Splits a text into lines for the columns from [`COLUMN`] on. A word that is longer stays whole,
-/// so that it can be copied.
+/// Splits a text into lines for the columns from [`COLUMN`] on.
 fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if COLUMN + line.chars().count() + 1 + word.chars().count() <= WIDTH {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
+    wrap(text, WIDTH - COLUMN)
 }
 
 impl fmt::Display for DoctorReport {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use mlops_core::text::{duration, state, table};
 use serde::Serialize;
 
-use super::Logs;
 use super::follow::Followed;
+use super::{Logs, Why};
 use crate::aws::sagemaker::models;
 use crate::aws::sagemaker::runs::{Run, RunStep, RunSummary};
 use crate::aws::state::RunState;
@@ -26,6 +26,8 @@ pub enum RunsReport {
     Logs(Logs),
     /// `runs logs --follow`, whose lines are already printed.
     Followed(Followed),
+    /// `runs why`
+    Why(Box<Why>),
     /// `runs stop`
     Stopped(Stopped),
 }
@@ -70,6 +72,7 @@ impl fmt::Display for RunsReport {
             Self::Show(shown) => shown.fmt(f),
             Self::Logs(logs) => logs.fmt(f),
             Self::Followed(_) => Ok(()),
+            Self::Why(why) => why.fmt(f),
             Self::Stopped(stopped) => {
                 writeln!(f, "{}  {}", stopped.run, state(stopped.status.as_str()))
             }

@@ -8,15 +8,12 @@ use mlops_core::error::{Exit, Failure, Hint, hinted};
 use mlops_core::text::duration;
 use mlops_core::wait::Poll;
 
-use crate::aws::known_causes::{self, Program};
+use crate::aws::Clients;
+use crate::aws::run_failure::{self, Chain};
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::runs::{self, Run, RunStep};
 use crate::aws::state::StepState;
-use crate::aws::{Clients, logs};
 use crate::context::Context;
-
-/// Number of log lines of a failed job to print.
-const TAIL: i32 = 15;
 
 /// Waits until the run has ended. A failed run is an error (exit 1). A run that a gate refused is
 /// not an error yet, because its report comes first.
@@ -102,29 +99,35 @@ async fn failure(ctx: &Context, clients: &Clients, run: &Run) -> anyhow::Error {
         "show the run with `{}`",
         ctx.command(&format!("runs show {id}"))
     );
-    let Some(step) = run.failed_step() else {
+    let failed = run.failed_steps();
+    let Some(step) = failed.first() else {
         let reason = run.failure.as_deref().unwrap_or("no reason given");
         return hinted(anyhow!("the run {id} failed: {reason}"), show);
     };
-    let mut last = Vec::new();
-    if let Some((group, job)) = step.log() {
-        match logs::last(clients, group, job, TAIL).await {
-            Ok(lines) => last = lines,
-            // The failure itself matters more than its log.
-            Err(error) => ctx.progress.say(mlops_core::error::message(&error)),
+    let chain = match run_failure::explain(clients, run).await {
+        Ok(chain) => Some(chain),
+        // The failure itself matters more than its log.
+        Err(error) => {
+            ctx.progress.say(mlops_core::error::message(&error));
+            None
         }
+    };
+    for unread in chain.iter().flat_map(|chain| &chain.unread) {
+        ctx.progress.say(unread);
     }
-    if !last.is_empty() {
+    if let Some(log) = chain.as_ref().and_then(|chain| chain.log.as_ref()) {
         ctx.progress.say(format!("last lines of `{}`:", step.name));
-    }
-    for line in &last {
-        ctx.progress.say(format!("  {line}"));
+        for line in &log.lines {
+            ctx.progress.say(format!("  {line}"));
+        }
     }
     let reason = step.failure.as_deref().unwrap_or("no reason given");
     let error = anyhow!("the run {id} failed at step `{}`: {reason}", step.name);
-    let error = match known_causes::find(Program::Job, step.failure.as_deref(), &last) {
-        Some(cause) => cause.explain(error),
-        None => error,
+    let error = match chain {
+        Some(Chain {
+            cause: Some(cause), ..
+        }) => cause.explain(error),
+        _ => error,
     };
     hinted(
         error,

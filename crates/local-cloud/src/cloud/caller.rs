@@ -25,6 +25,17 @@ pub(crate) enum Caller {
     Root,
     /// A session of a role. Each request is evaluated.
     Session(Arc<RoleSession>),
+    /// A service of AWS that works without a role. The policy of the called resource decides.
+    Service(Arc<ServiceCaller>),
+}
+
+/// A service of AWS that works without a role, such as SNS when it sends a message to a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceCaller {
+    /// The service principal, such as `sns.amazonaws.com`.
+    pub(crate) principal: &'static str,
+    /// The ARN of the resource for which it works (`aws:SourceArn`): the topic, the rule.
+    pub(crate) source: String,
 }
 
 /// A session of a role.
@@ -63,6 +74,12 @@ impl Caller {
         CALLER.try_with(Self::clone).unwrap_or(Self::LocalCloud)
     }
 
+    /// A service that works for a resource without a role.
+    pub(crate) fn service(principal: &'static str, source: impl Into<String>) -> Self {
+        let source = source.into();
+        Self::Service(Arc::new(ServiceCaller { principal, source }))
+    }
+
     /// Runs work on behalf of this caller.
     pub(crate) async fn scope<R>(self, work: impl Future<Output = R>) -> R {
         CALLER.scope(self, work).await
@@ -72,7 +89,7 @@ impl Caller {
     pub(crate) fn session(&self) -> Option<&RoleSession> {
         match self {
             Self::Session(session) => Some(session),
-            Self::LocalCloud | Self::Root => None,
+            Self::LocalCloud | Self::Root | Self::Service(_) => None,
         }
     }
 }

@@ -66,8 +66,12 @@ impl Engine {
             .ok_or_else(|| stacks::missing(&self.key))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the callers compose a text for it"
+    )]
     pub(super) fn status(&self, status: StackStatus, reason: Option<String>) -> ApiResult<()> {
-        stacks::set_status(&self.cloud, &self.key, status, reason)
+        stacks::set_status(&self.cloud, &self.key, status, reason.as_deref())
     }
 
     /// Writes the final status of the work, as soon as the state can be written.
@@ -86,11 +90,7 @@ impl Engine {
         reason: Option<String>,
     ) -> ApiResult<()> {
         mark(resource, status, reason);
-        let stack = stacks::change(&self.cloud, &self.key, |stack| {
-            stack.put(resource.clone());
-            Ok(stack.clone())
-        })?;
-        stacks::record(&self.cloud, &stack, resource)
+        stacks::set_resource(&self.cloud, &self.key, resource)
     }
 
     /// Writes an event about a resource that is no longer in the stack's record.

@@ -209,12 +209,12 @@ fn fail_stack(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
         resource.existing = None;
     }
     fail_resources(cloud, stack)?;
-    stacks::set_status(cloud, &key, status, Some(REASON.to_owned()))
+    stacks::set_status(cloud, &key, status, Some(REASON))
 }
 
 /// Fails the resources that were in progress.
 fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
-    let owner = stack.clone();
+    let mut all_failed = Vec::new();
     let reverts = stack.status == StackStatus::UpdateRollingBack;
     for resource in &mut stack.resources {
         // An interrupted revert is repeated, from the properties before it.
@@ -227,10 +227,10 @@ fn fail_resources(cloud: &Cloud, mut stack: Stack) -> ApiResult<()> {
             resource.status = failed;
             resource.reason = Some(REASON.to_owned());
             resource.changed = clock::iso();
-            stacks::record(cloud, &owner, resource)?;
+            all_failed.push(resource.clone());
         }
     }
-    stacks::stacks(cloud).put(stack.key(), &stack)
+    stacks::put_with_events(cloud, &stack, &all_failed)
 }
 
 /// Fails a change set that is being created or executed.

@@ -84,7 +84,7 @@ pub(super) async fn create_stack(cloud: &Cloud, request: Deploy) -> ApiResult<Va
 }
 
 fn start(cloud: &Cloud, key: &str, status: StackStatus) -> ApiResult<()> {
-    stacks::set_status(cloud, key, status, Some("User Initiated".to_owned()))
+    stacks::set_status(cloud, key, status, Some("User Initiated"))
 }
 
 /// Starts an update to another deployment; fails if other work has started in the meantime.

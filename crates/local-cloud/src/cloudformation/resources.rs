@@ -15,12 +15,15 @@ use crate::api::ApiError;
 mod autoscaling;
 mod builder;
 mod cloudwatch;
+mod codebuild;
 mod codecommit;
 mod codeconnections;
+mod codepipeline;
 mod difference;
 mod ec2;
 mod ecr;
 mod errors;
+mod events;
 mod hooks;
 mod iam;
 mod kms;
@@ -30,7 +33,10 @@ mod logs;
 mod properties;
 mod s3;
 mod sagemaker;
+mod scheduler;
 mod schema;
+mod sns;
+mod sqs;
 mod ssm;
 mod stack;
 mod table;
@@ -46,16 +52,22 @@ pub(crate) use target::Target;
 const TYPES: &[&[Type]] = &[
     autoscaling::TYPES,
     cloudwatch::TYPES,
+    codebuild::TYPES,
     codecommit::TYPES,
     codeconnections::TYPES,
+    codepipeline::TYPES,
     ec2::TYPES,
     ecr::TYPES,
+    events::TYPES,
     iam::TYPES,
     kms::TYPES,
     lambda::TYPES,
     logs::TYPES,
     s3::TYPES,
     sagemaker::TYPES,
+    scheduler::TYPES,
+    sns::TYPES,
+    sqs::TYPES,
     ssm::TYPES,
     stack::TYPES,
 ];
@@ -126,7 +138,13 @@ impl Type {
             .chars()
             .take(12)
             .collect();
-        let room = naming.longest.saturating_sub(random.len() + 1);
+        let suffix = naming
+            .suffix
+            .filter(|(property, _)| properties.get(*property) == Some(&Value::Bool(true)))
+            .map_or("", |(_, suffix)| suffix);
+        let room = naming
+            .longest
+            .saturating_sub(random.len() + 1 + suffix.len());
         let logical: String = logical.chars().take(room.saturating_sub(2)).collect();
         let stack: String = naming
             .prefix
@@ -138,7 +156,7 @@ impl Type {
         if naming.lower {
             format!("{stack}-{logical}-{random}").to_lowercase()
         } else {
-            format!("{stack}-{logical}-{}", random.to_uppercase())
+            format!("{stack}-{logical}-{}{suffix}", random.to_uppercase())
         }
     }
 

@@ -1,7 +1,6 @@
 //! The records of stacks, their events and their exports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,8 +12,13 @@ use super::template::invalid;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::cloud::caller::{Caller, RoleSession};
+use crate::events as bus;
 use crate::store::Collection;
 use crate::{Cloud, clock};
+
+mod announce;
+
+use announce::put_in;
 
 /// A stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -351,23 +355,51 @@ pub(crate) fn check_imports(cloud: &Cloud, stack: &Stack, outputs: &[Output]) ->
     Ok(())
 }
 
+/// Changes a stack, and remembers the caller that begins work on it.
+fn changed<R>(stack: &mut Stack, work: impl FnOnce(&mut Stack) -> ApiResult<R>) -> ApiResult<R> {
+    let was_busy = stack.is_busy();
+    let done = work(stack)?;
+    if stack.is_busy() && !was_busy {
+        stack.session = Caller::current().session().cloned();
+    }
+    Ok(done)
+}
+
+fn missing_record(key: &str) -> ApiError {
+    missing(key.split('/').next().unwrap_or(key))
+}
+
 /// Changes a stack's record; fails if it was deleted. Remembers the caller that begins work on the stack.
 pub(crate) fn change<R>(
     cloud: &Cloud,
     key: &str,
     work: impl FnOnce(&mut Stack) -> ApiResult<R>,
 ) -> ApiResult<R> {
-    let work = |stack: &mut Stack| {
-        let was_busy = stack.is_busy();
-        let done = work(stack)?;
-        if stack.is_busy() && !was_busy {
-            stack.session = Caller::current().session().cloned();
-        }
-        Ok(done)
-    };
     stacks(cloud)
-        .update(key, work)?
-        .ok_or_else(|| missing(key.split('/').next().unwrap_or(key)))
+        .update(key, |stack| changed(stack, work))?
+        .ok_or_else(|| missing_record(key))
+}
+
+/// [`change`], and stores the event of the change in the same transaction.
+fn change_with_event(
+    cloud: &Cloud,
+    key: &str,
+    work: impl FnOnce(&mut Stack),
+    event: impl FnOnce(&Stack) -> Event,
+) -> ApiResult<()> {
+    cloud.store().transaction(|tx| {
+        let stacks = stacks(cloud);
+        let stack = stacks.get_in(tx, key)?;
+        let mut stack = stack.ok_or_else(|| missing_record(key))?;
+        changed(&mut stack, |stack| {
+            work(stack);
+            Ok(())
+        })?;
+        stacks.put_in(tx, key, &stack)?;
+        put_in(tx, cloud, &stack, &event(&stack))
+    })?;
+    bus::deliver_soon(cloud);
+    Ok(())
 }
 
 /// Sets the stack's status, with an event of the stack itself.
@@ -375,41 +407,69 @@ pub(crate) fn set_status(
     cloud: &Cloud,
     key: &str,
     status: StackStatus,
-    reason: Option<String>,
+    reason: Option<&str>,
 ) -> ApiResult<()> {
-    let stack = change(cloud, key, |stack| {
+    let work = |stack: &mut Stack| {
         stack.status = status;
-        stack.status_reason.clone_from(&reason);
-        Ok(stack.clone())
-    })?;
-    let event = Event {
+        stack.status_reason = reason.map(str::to_owned);
+    };
+    change_with_event(cloud, key, work, |stack| Event {
         event_id: uuid::Uuid::new_v4().to_string(),
         logical_resource_id: stack.name.clone(),
         physical_resource_id: stack.id.clone(),
         resource_type: "AWS::CloudFormation::Stack".to_owned(),
         resource_status: status.to_string(),
-        resource_status_reason: reason,
-        ..Event::of(&stack)
-    };
-    put(cloud, &stack, &event)
+        resource_status_reason: reason.map(str::to_owned),
+        ..Event::of(stack)
+    })
 }
 
-/// Stores an event with the status of a resource.
+/// Writes a resource to the stack's record, with an event.
+pub(crate) fn set_resource(cloud: &Cloud, key: &str, resource: &Resource) -> ApiResult<()> {
+    let work = |stack: &mut Stack| stack.put(resource.clone());
+    change_with_event(cloud, key, work, |stack| Event::about(stack, resource))
+}
+
+/// Writes a stack, with an event of each of these resources.
+pub(crate) fn put_with_events(
+    cloud: &Cloud,
+    stack: &Stack,
+    resources: &[Resource],
+) -> ApiResult<()> {
+    cloud.store().transaction(|tx| {
+        stacks(cloud).put_in(tx, stack.key(), stack)?;
+        resources
+            .iter()
+            .try_for_each(|resource| put_in(tx, cloud, stack, &Event::about(stack, resource)))
+    })?;
+    bus::deliver_soon(cloud);
+    Ok(())
+}
+
+/// Stores an event about a resource that is not in the stack's record.
 pub(crate) fn record(cloud: &Cloud, stack: &Stack, resource: &Resource) -> ApiResult<()> {
-    let id = uuid::Uuid::new_v4();
-    let event = Event {
-        event_id: format!("{}-{}-{id}", resource.logical, resource.status),
-        logical_resource_id: resource.logical.clone(),
-        physical_resource_id: resource.physical.clone().unwrap_or_default(),
-        resource_type: resource.kind.clone(),
-        resource_status: resource.status.to_string(),
-        resource_status_reason: resource.reason.clone(),
-        ..Event::of(stack)
-    };
-    put(cloud, stack, &event)
+    let event = Event::about(stack, resource);
+    let store = cloud.store();
+    store.transaction(|tx| put_in(tx, cloud, stack, &event))?;
+    bus::deliver_soon(cloud);
+    Ok(())
 }
 
 impl Event {
+    /// An event with the status of a resource.
+    fn about(stack: &Stack, resource: &Resource) -> Self {
+        let id = uuid::Uuid::new_v4();
+        Self {
+            event_id: format!("{}-{}-{id}", resource.logical, resource.status),
+            logical_resource_id: resource.logical.clone(),
+            physical_resource_id: resource.physical.clone().unwrap_or_default(),
+            resource_type: resource.kind.clone(),
+            resource_status: resource.status.to_string(),
+            resource_status_reason: resource.reason.clone(),
+            ..Self::of(stack)
+        }
+    }
+
     /// An event of a stack, without its subject.
     fn of(stack: &Stack) -> Self {
         Self {
@@ -420,17 +480,6 @@ impl Event {
             ..Self::default()
         }
     }
-}
-
-fn put(cloud: &Cloud, stack: &Stack, event: &Event) -> ApiResult<()> {
-    static SEQUENCE: AtomicU64 = AtomicU64::new(0);
-    let key = format!(
-        "{}/{:015}{:09}",
-        stack.key(),
-        jiff::Timestamp::now().as_millisecond(),
-        SEQUENCE.fetch_add(1, Ordering::Relaxed)
-    );
-    events(cloud).put(&key, event)
 }
 
 /// A stack's events, the newest first.
@@ -523,3 +572,6 @@ pub(crate) fn described(cloud: &Cloud, stack: &Stack) -> Value {
         "DeploymentConfig": stack.deployment.config,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,10 +15,10 @@ use super::evaluation::has_few_samples;
 use super::metrics::{self, DAY, HOUR, MINUTE, Range, floor};
 use super::reason::{Point, Subject};
 use super::statistics::Statistic;
-use super::{ALARM_DEFINITIONS, ALARM_STATES};
-use crate::Cloud;
+use super::{ALARM_DEFINITIONS, ALARM_STATES, announce};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::catch_panic;
+use crate::{Cloud, events};
 
 /// Time between the end of a window and its evaluation, in seconds.
 const DELAY: i64 = 5;
@@ -162,7 +162,7 @@ pub(super) fn evaluate_now(cloud: &Cloud, name: &str) -> ApiResult<()> {
 /// the meantime is left alone.
 fn evaluate(cloud: &Cloud, name: &str, end: i64) -> ApiResult<bool> {
     let now = cloud.clock().now();
-    cloud.store().transaction(|tx| {
+    let has_changed = cloud.store().transaction(|tx| {
         let records = records(cloud);
         let Some(mut record) = records.get_in(tx, name)? else {
             return Ok(false);
@@ -218,10 +218,15 @@ fn evaluate(cloud: &Cloud, name: &str, end: i64) -> ApiResult<bool> {
             reason: subject.text(&outcome, state),
             data: Some(subject.data(&outcome, now)),
         };
+        let before = record.alarm.clone();
         let has_changed = record.alarm.set_state(tx, new, now)?;
         if has_changed {
             records.put_in(tx, name, &record)?;
+            let event = announce::state_change(&before, &record.alarm);
+            events::publish_in(tx, cloud, event)?;
         }
         Ok(has_changed)
-    })
+    })?;
+    events::deliver_soon(cloud);
+    Ok(has_changed)
 }

@@ -7,11 +7,11 @@ use super::alarms::{Alarm, Configuration, NewState, Record, record_change, recor
 use super::errors::{invalid_token, validation};
 use super::evaluation::State;
 use super::metrics::{Dimension, Metric};
-use super::{ALARM_DEFINITIONS, ALARM_STATES, evaluator, tags};
-use crate::Cloud;
+use super::{ALARM_DEFINITIONS, ALARM_STATES, announce, evaluator, tags};
 use crate::api::keyed_page::page;
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
+use crate::{Cloud, events};
 
 /// Default number of alarms on a page.
 const PAGE: usize = 50;
@@ -240,11 +240,17 @@ pub(super) async fn set_state(cloud: &Cloud, input: SetState) -> ApiResult<Value
             let message = "The alarm does not exist.";
             return Err(ApiError::not_found("ResourceNotFound", message).status(404));
         };
+        let before = record.alarm.clone();
         let has_changed = record.alarm.set_state(tx, new, now)?;
         records.put_in(tx, &input.alarm_name, &record)?;
+        if has_changed {
+            let event = announce::state_change(&before, &record.alarm);
+            events::publish_in(tx, cloud, event)?;
+        }
         Ok(has_changed)
     })?;
     if has_changed {
+        events::deliver_soon(cloud);
         cloud.clock().announce(ALARM_STATES);
     }
     Ok(json!({}))

@@ -1,10 +1,11 @@
 //! Bare repositories, driven by the `git` executable (see [`programs`]).
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::programs;
@@ -93,6 +94,64 @@ impl Bare {
         let mut command = self.git(arguments).await?;
         let output = command.kill_on_drop(true).output().await?;
         Ok(output.status.success().then_some(output.stdout))
+    }
+
+    /// [`Bare::ask`] with an output of at most `largest` bytes; `too_large` is the error for more.
+    pub(super) async fn ask_within<S: AsRef<OsStr>>(
+        &self,
+        arguments: &[S],
+        largest: u64,
+        too_large: impl FnOnce() -> ApiError,
+    ) -> ApiResult<Option<Vec<u8>>> {
+        let mut found = Vec::new();
+        let status = self.read(arguments, largest, &mut found).await?;
+        let status = status.ok_or_else(too_large)?;
+        Ok(status.success().then_some(found))
+    }
+
+    /// Runs a git command that only reads, must succeed and writes its stdout to a file. `too_large` is the error for
+    /// more than `largest` bytes: what git writes can be a million times as large as the objects that it reads.
+    /// Dropping the future ends the process.
+    pub(super) async fn write_to<S: AsRef<OsStr>>(
+        &self,
+        arguments: &[S],
+        file: std::fs::File,
+        largest: u64,
+        too_large: impl FnOnce() -> ApiError,
+    ) -> ApiResult<()> {
+        let mut file = tokio::fs::File::from_std(file);
+        let status = self.read(arguments, largest, &mut file).await?;
+        let status = status.ok_or_else(too_large)?;
+        file.flush().await?;
+        if status.success() {
+            return Ok(());
+        }
+        let what = arguments[0].as_ref().to_string_lossy();
+        Err(ApiError::internal(format!("git {what}: {status}")))
+    }
+
+    /// Copies the stdout of git. `None` if it has more than `largest` bytes; git has ended then, too.
+    async fn read<S: AsRef<OsStr>>(
+        &self,
+        arguments: &[S],
+        largest: u64,
+        target: &mut (impl AsyncWrite + Unpin),
+    ) -> ApiResult<Option<ExitStatus>> {
+        let mut command = self.git(arguments).await?;
+        command
+            .kill_on_drop(true)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take();
+        let stdout = stdout.ok_or_else(|| ApiError::internal("git has no output"))?;
+        let mut stdout = stdout.take(largest.saturating_add(1));
+        let copied = tokio::io::copy(&mut stdout, target).await?;
+        if copied > largest {
+            child.kill().await?;
+            return Ok(None);
+        }
+        Ok(Some(child.wait().await?))
     }
 
     /// Runs a git command that must succeed, with `input` on stdin and extra environment variables.
@@ -188,6 +247,19 @@ impl Bare {
         Ok(String::from_utf8_lossy(&found)
             .lines()
             .map(str::to_owned)
+            .collect())
+    }
+
+    /// All references with their object ids.
+    pub(super) async fn references(&self) -> ApiResult<BTreeMap<String, String>> {
+        let found = self
+            .ask(&["for-each-ref", "--format=%(objectname) %(refname)"])
+            .await?
+            .unwrap_or_default();
+        let found = String::from_utf8_lossy(&found);
+        let pairs = found.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs
+            .map(|(id, name)| (name.to_owned(), id.to_owned()))
             .collect())
     }
 

@@ -12,9 +12,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio_util::io::ReaderStream;
 
-use super::{find, permissions, programs, touch};
+use super::{announce, changes, find, permissions, programs};
 use crate::api::{ApiError, ApiResult};
 use crate::children::{Ender, Guarded};
+use crate::cloud::caller::Caller;
 use crate::{Cloud, admission, recorded};
 
 /// Serves one request of git's smart HTTP protocol.
@@ -71,6 +72,10 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
+    let pushed = service == "git-receive-pack" && parts.method == Method::POST;
+    if pushed {
+        announce::before(cloud, name, &caller).await?;
+    }
     let environment = programs::environment(Some(repository.directory())).await?;
     let git = programs::git().await?;
     let mut backend = Guarded::spawn(&git, &["http-backend"], |command| {
@@ -104,9 +109,8 @@ async fn serve(cloud: &Cloud, parts: &Parts, body: Body) -> ApiResult<Response<B
     if let Some(stdin) = backend.stdin() {
         tokio::spawn(feed(body, stdin, backend.ender()));
     }
-    let pushed = service == "git-receive-pack" && parts.method == Method::POST;
     let (response, stdout) = answer(&mut backend).await?;
-    let push = pushed.then(|| (cloud.clone(), name.to_owned()));
+    let push = pushed.then(|| (cloud.clone(), name.to_owned(), caller));
     response
         .body(rest(stdout, backend, push, cloud.busy()))
         .map_err(ApiError::internal)
@@ -168,17 +172,16 @@ async fn answer(
 fn rest(
     stdout: BufReader<ChildStdout>,
     mut backend: Guarded,
-    push: Option<(Cloud, String)>,
+    push: Option<(Cloud, String, Caller)>,
     busy: crate::cloud::Busy,
 ) -> Body {
     let output = ReaderStream::with_capacity(stdout, 64 << 10);
     let end = futures::stream::once(async move {
         let ended = backend.wait().await;
-        if let Some((cloud, name)) = push
+        if let Some((cloud, name, caller)) = push
             && ended.is_ok_and(|status| status.success())
         {
-            // The time of a push is only informative; an error must not fail a push that git has accepted.
-            let _ = touch(&cloud, &name);
+            changes::after(&cloud, &name, &caller).await;
         }
         drop(busy);
     })

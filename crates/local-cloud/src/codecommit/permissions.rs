@@ -54,6 +54,11 @@ pub(super) async fn check(
     Ok(Body::from_stream(start.chain(body.into_data_stream())))
 }
 
+/// Fails unless the caller may pull from a repository.
+pub(super) fn may_pull(cloud: &Cloud, caller: &Caller, repository: &str) -> ApiResult<()> {
+    permit(cloud, caller, repository, "codecommit:GitPull", None)
+}
+
 /// Fails unless the caller may do an action on a repository, with a reference if there is one.
 fn permit(
     cloud: &Cloud,

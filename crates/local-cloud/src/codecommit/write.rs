@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::bare::{Bare, line};
 use super::commits::{Entry, check_path, entry};
-use super::{check_branch, find, no_branch, touch};
+use super::{announce, author, changes, check_branch, find, no_branch};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
+use crate::cloud::caller::Caller;
 
 /// Maximum size of a file in a commit through the API (AWS: 6 MB).
 const MAX_FILE: usize = 6 << 20;
@@ -273,10 +274,11 @@ impl Commit {
         made.commit = self
             .commit(&repository, &made.tree, parent.as_deref())
             .await?;
+        announce::before(cloud, &self.repository, &Caller::current()).await?;
         repository
             .set_branch(&self.branch, &made.commit, parent.as_deref())
             .await?;
-        touch(cloud, &self.repository)?;
+        changes::after(cloud, &self.repository, &Caller::current()).await;
         Ok(made)
     }
 
@@ -380,6 +382,8 @@ impl Commit {
         tree: &str,
         parent: Option<&str>,
     ) -> ApiResult<String> {
+        author::check(self.name.as_deref(), self.email.as_deref())?;
+        author::check_message(&self.message)?;
         // AWS uses the caller's name; here every caller is the user `local`.
         let name = OsStr::new(self.name.as_deref().unwrap_or("local"));
         let email = OsStr::new(self.email.as_deref().unwrap_or_default());

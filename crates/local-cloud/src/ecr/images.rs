@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::announce::{self, Action};
 use super::digest::{digest_of, sha256_of};
 use super::image_id::{ImageId, Miss, image_not_found};
 use super::manifests::{self, Manifest};
 use super::states::{ImageStatus, TagStatus};
-use super::{Repository, StoredImage, blobs, change, find, page, scan, with_token};
+use super::{Repository, StoredImage, blobs, find, page, scan, with_token};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
 use crate::cloud::caller::Caller;
-use crate::{Cloud, authorization};
+use crate::{Cloud, authorization, events};
 
 /// An image as other services need it to run a program.
 #[derive(Debug, Clone)]
@@ -109,15 +110,25 @@ fn failure(id: &ImageId, (code, reason): Miss) -> Value {
 
 /// Removes one image or tag on behalf of the registry.
 pub(super) fn remove(cloud: &Cloud, name: &str, id: &ImageId) -> ApiResult<()> {
-    change(cloud, name, |repository| {
-        repository.remove(id).map(|_| ()).map_err(|(code, reason)| {
+    cloud.store().transaction(|transaction| {
+        let repositories = super::repositories(cloud);
+        let mut repository = repositories
+            .get_in(transaction, name)?
+            .ok_or_else(|| super::not_found(ACCOUNT, name))?;
+        let removed = repository.remove(id).map_err(|(code, reason)| {
             if code == "ImageReferencedByManifestList" {
                 ApiError::new(code, reason)
             } else {
                 image_not_found(name, id)
             }
-        })
-    })
+        })?;
+        for id in &removed {
+            announce::image(transaction, cloud, name, Action::Delete, id)?;
+        }
+        repositories.put_in(transaction, name, &repository)
+    })?;
+    events::deliver_soon(cloud);
+    Ok(())
 }
 
 /// Fails unless a role may pull the images of a repository.
@@ -363,7 +374,7 @@ pub(super) async fn batch_get_image(cloud: &Cloud, input: ImageBatch) -> ApiResu
 pub(super) async fn batch_delete_image(cloud: &Cloud, input: ImageBatch) -> ApiResult<Value> {
     find(cloud, input.registry_id.as_deref(), &input.repository_name)?;
     let name = &input.repository_name;
-    cloud.store().transaction(|transaction| {
+    let answer = cloud.store().transaction(|transaction| {
         let mut repository = super::repositories(cloud)
             .get_in(transaction, name)?
             .ok_or_else(|| super::not_found(ACCOUNT, name))?;
@@ -375,11 +386,16 @@ pub(super) async fn batch_delete_image(cloud: &Cloud, input: ImageBatch) -> ApiR
                 Err(miss) => failures.push(failure(id, miss)),
             }
         }
+        for id in &gone {
+            announce::image(transaction, cloud, name, Action::Delete, id)?;
+        }
         super::repositories(cloud).put_in(transaction, name, &repository)?;
         before.retain(|digest, _| !repository.images.contains_key(digest));
         super::orphans::release(cloud, transaction, &repository, &before)?;
         Ok(json!({"imageIds": gone, "failures": failures}))
-    })
+    })?;
+    events::deliver_soon(cloud);
+    Ok(answer)
 }
 
 #[derive(Deserialize)]

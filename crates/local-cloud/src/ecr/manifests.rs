@@ -3,11 +3,14 @@
 use mlops_core::names::ImageTag;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 
+use super::announce::{self, Action};
+use super::image_id::ImageId;
 use super::{Repository, StoredImage, find, layer_records, repositories};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::clock;
 use crate::cloud::ACCOUNT;
+use crate::events;
 use crate::limits;
 
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -128,8 +131,17 @@ pub(super) fn put(
         };
         repository.images.entry(digest.clone()).or_insert(image);
         repositories(cloud).put_in(transaction, name, &repository)?;
-        Ok(known && !moved)
+        let known = known && !moved;
+        if !known {
+            let id = ImageId {
+                image_digest: Some(digest.clone()),
+                image_tag: tag.map(str::to_owned),
+            };
+            announce::image(transaction, cloud, name, Action::Push, &id)?;
+        }
+        Ok(known)
     })?;
+    events::deliver_soon(cloud);
     Ok(StoredManifest {
         digest,
         media_type,

@@ -12,6 +12,7 @@ use mlops_core::error::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::announce;
 use super::digest::sha256_of;
 use super::image_id::{ImageId, image_not_found};
 use super::states::ScanStatus;
@@ -241,7 +242,17 @@ fn answer(input: &ScanRequest, digest: String, status: &Value) -> Value {
 pub(super) async fn start_image_scan(cloud: &Cloud, input: ScanRequest) -> ApiResult<Value> {
     let digest = image(cloud, &input)?;
     let status = match load(cloud, &input.repository_name, &digest)? {
-        Some(_) => complete(),
+        Some(findings) => {
+            let name = &input.repository_name;
+            let repository = find(cloud, input.registry_id.as_deref(), name)?;
+            let tags: Vec<String> = repository
+                .tags_of(&digest)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            announce::scan(cloud, name, &digest, &tags, &json!(findings.counts()))?;
+            complete()
+        }
         None => json!({
             "status": ScanStatus::FindingsUnavailable,
             "description": "The local cloud has no vulnerability data. Load findings with \

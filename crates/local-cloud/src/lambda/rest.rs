@@ -144,7 +144,8 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
                 keys.push(json!(value));
             }
         } else {
-            input.insert(name.into_owned(), json!(value));
+            // What the path names decides, also for permissions.
+            input.entry(name).or_insert_with(|| json!(value));
         }
     }
     Some((operation, input))

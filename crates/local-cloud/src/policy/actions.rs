@@ -23,6 +23,10 @@ pub(crate) enum Named<'a> {
     Role(&'a str),
     /// A change set, by its ARN: the ARN of its stack.
     ChangeSet(&'a str),
+    /// A pull request, by its id: the ARN of its repository.
+    PullRequest(&'a str),
+    /// A pull request, by its id: the reference that it is merged into.
+    Destination(&'a str),
 }
 
 /// Where a request is made.

@@ -78,11 +78,13 @@ impl Context {
 }
 
 /// True if the value of a key, in lower case, is that of something that exists already and is not read here: the
-/// tags of a resource or an object, the boundary of a role. The value in a request is one of the context's keys.
+/// tags of a resource or an object, the boundary of a role, the contents of events. The value in a request is one of the context's keys.
 fn is_existing(key: &str, action: &str) -> bool {
     let has = |actions: &[&str]| actions.iter().any(|it| it.eq_ignore_ascii_case(action));
     key.contains(":resourcetag/")
         || key.starts_with("s3:existingobjecttag/")
+        || (key.starts_with("events:")
+            && (key.starts_with("events:detail.") || key.contains("metadata/")))
         // The tags of PutObject are in a header, those of the other operations in the body.
         || (key.starts_with("s3:requestobjecttag") && !has(&["s3:PutObject"]))
         || (key == "iam:permissionsboundary"

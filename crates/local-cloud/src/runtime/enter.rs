@@ -108,6 +108,11 @@ pub(super) enum View {
         /// Becomes /var/task.
         code: PathBuf,
     },
+    /// The directories of a build as /opt/codebuild, with one of them as /tmp.
+    Build {
+        /// Becomes /opt/codebuild; its directory `tmp` becomes /tmp.
+        root: PathBuf,
+    },
     /// The files of a notebook instance, most of them from the directory `scratch`: the home of
     /// ec2-user, a private /etc and /opt, and all others read-only where the kernel allows it.
     Notebook {
@@ -348,6 +353,10 @@ fn isolate(spec: &SandboxSpec) -> Result<()> {
     // Its own path may be covered or hidden by then.
     let empty = mounts::open_handle(&spec.scratch.join("empty"))?;
     mounts::private(spec)?;
+    mounts::protect_machine()?;
+    if !spec.level.processes() {
+        mounts::protect_proc()?;
+    }
     for directory in spec.hide.iter().filter(|directory| directory.is_dir()) {
         mounts::bind(&mounts::handle_path(&empty), directory)?;
     }

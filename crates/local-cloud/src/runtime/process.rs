@@ -103,6 +103,19 @@ pub(super) fn scratch(base_dir: &Path) -> ApiResult<PathBuf> {
 }
 
 fn command(spec: &SandboxSpec) -> ApiResult<Command> {
+    #[cfg(test)]
+    if let Some((program, arguments)) = spec.command.split_first() {
+        // The test binary cannot enter namespaces.
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&spec.environment)
+            .current_dir(&spec.working_directory)
+            .stdin(Stdio::null())
+            .process_group(0);
+        return Ok(command);
+    }
     let file = spec.scratch.join("spec.json");
     std::fs::write(&file, serde_json::to_vec(spec).map_err(ApiError::internal)?)?;
     let mut command = Command::new(children::own_executable()?);
@@ -120,6 +133,9 @@ fn command(spec: &SandboxSpec) -> ApiResult<Command> {
 /// Detects, once per server, which namespaces the kernel allows.
 pub(super) async fn isolation(cloud: &Cloud) -> ApiResult<Isolation> {
     static FOUND: OnceLock<Isolation> = OnceLock::new();
+    if cfg!(test) {
+        return Ok(Isolation::Directory("a test".to_owned()));
+    }
     if let Some(found) = FOUND.get() {
         return Ok(found.clone());
     }

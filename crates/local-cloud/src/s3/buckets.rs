@@ -437,10 +437,18 @@ pub(super) fn find_document(
     name: &str,
     setting: Setting,
 ) -> ApiResult<Option<String>> {
-    let mut all = cloud
+    cloud
         .store()
-        .transaction(|transaction| documents(transaction, name))?;
-    Ok(all.remove(setting.name()))
+        .transaction(|transaction| document_in(transaction, name, setting))
+}
+
+/// [`find_document`] inside a transaction.
+pub(super) fn document_in(
+    transaction: &Transaction<'_>,
+    name: &str,
+    setting: Setting,
+) -> ApiResult<Option<String>> {
+    Ok(documents(transaction, name)?.remove(setting.name()))
 }
 
 /// True if the bucket exists and has a policy.

@@ -15,7 +15,7 @@ use super::multipart::{self, Part as Uploaded, Upload};
 use super::multipart_api::checksum_type;
 use super::receive::{self, Received, Writer};
 use super::versions::{self, NewVersion, PartSize, Version, WriteCondition, written_id};
-use super::{listing, stored};
+use super::{announce, listing, stored};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
@@ -283,6 +283,8 @@ fn finish(cloud: &Cloud, completion: &Completion) -> ApiResult<(Bucket, Version)
             details,
         };
         let version = versions::add(transaction, &bucket, new, &completion.condition)?;
+        let reason = "CompleteMultipartUpload";
+        announce::created(transaction, cloud, &bucket, &version, reason)?;
         multipart::remove(transaction, &upload.id)?;
         Ok((bucket, version))
     })?;

@@ -1,4 +1,5 @@
-//! Validation of a bucket's notification configuration. Notifications are stored, not delivered.
+//! Validation of a bucket's notification configuration. Only those to EventBridge are delivered
+//! (`announce`); the others are stored.
 
 use std::collections::BTreeSet;
 

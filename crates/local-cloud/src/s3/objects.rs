@@ -1,16 +1,17 @@
 //! Access to objects for the other services of the local cloud (job inputs and outputs, data
 //! capture).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
 use super::buckets::{self, Bucket};
 use super::receive::{self, Received};
 use super::versions::{self, Details, NewVersion, Version, WriteCondition};
-use super::{encryption, listing, permissions, reading, stored};
-use crate::Cloud;
+use super::{announce, encryption, listing, permissions, reading, stored};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
+use crate::{Cloud, kms};
 
 /// One version of an object.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct Object {
     by_version: bool,
     /// Its `ETag` without quotes.
     pub(crate) etag: String,
+    /// Its size in bytes.
+    pub(crate) size: u64,
     /// The hex SHA-256 of its bytes, their name in `Cloud::blobs`.
     pub(crate) sha256: String,
 }
@@ -35,6 +38,11 @@ impl Object {
         &self.bucket
     }
 
+    /// Its version id, which is `null` in a bucket without versioning.
+    pub(crate) fn version_id(&self) -> &str {
+        &self.version
+    }
+
     fn new(bucket: &Bucket, version: Version) -> Self {
         Self {
             bucket: bucket.name.clone(),
@@ -42,6 +50,7 @@ impl Object {
             version: version.id,
             by_version: false,
             etag: version.etag,
+            size: version.size,
             sha256: version.sha256,
         }
     }
@@ -99,12 +108,57 @@ pub(crate) fn put_from(
     store(cloud, bucket, key, received, "binary/octet-stream")
 }
 
+/// [`put_from`] with user metadata (names without `x-amz-meta-`), encrypted with a key of KMS if one is given, by id,
+/// ARN or alias.
+pub(crate) fn put_with(
+    cloud: &Cloud,
+    caller: &Caller,
+    (bucket, key): (&str, &str),
+    reader: &mut impl Read,
+    kms_key: Option<&str>,
+    metadata: BTreeMap<String, String>,
+) -> ApiResult<Object> {
+    let mut details = Details {
+        content_type: Some("binary/octet-stream".to_owned()),
+        metadata,
+        ..Details::default()
+    };
+    if let Some(name) = kms_key {
+        let arn = kms::key_arn(cloud, name)?;
+        let missing = || {
+            ApiError::not_found(
+                "KMS.NotFoundException",
+                format!("Key '{name}' does not exist"),
+            )
+        };
+        details.sse = Some("aws:kms".to_owned());
+        details.kms_key = Some(arn.ok_or_else(missing)?);
+    }
+    permissions::writing(cloud, caller, (bucket, key), &details)?;
+    let received = receive::copy(cloud, reader)?;
+    store_with(cloud, bucket, key, received, details)
+}
+
 fn store(
     cloud: &Cloud,
     bucket: &str,
     key: &str,
     received: Received,
     content_type: &str,
+) -> ApiResult<Object> {
+    let details = Details {
+        content_type: Some(content_type.to_owned()),
+        ..Details::default()
+    };
+    store_with(cloud, bucket, key, received, details)
+}
+
+fn store_with(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    received: Received,
+    mut details: Details,
 ) -> ApiResult<Object> {
     if key.is_empty() || key.len() > 1024 {
         return Err(ApiError::new(
@@ -115,12 +169,8 @@ fn store(
     cloud.blobs().adopt(received.file, &received.sha256)?;
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
-        let mut details = Details {
-            content_type: Some(content_type.to_owned()),
-            whole: received.checksums.clone(),
-            checksums: received.checksums,
-            ..Details::default()
-        };
+        details.whole.clone_from(&received.checksums);
+        details.checksums = received.checksums;
         encryption::apply_default(&mut details, &bucket);
         let new = NewVersion {
             key: key.to_owned(),
@@ -130,6 +180,7 @@ fn store(
             details,
         };
         let version = versions::add(transaction, &bucket, new, &WriteCondition::default())?;
+        announce::created(transaction, cloud, &bucket, &version, "PutObject")?;
         Ok(Object::new(&bucket, version))
     })
 }

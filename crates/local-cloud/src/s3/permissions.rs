@@ -127,6 +127,28 @@ pub(super) fn object(
     check_input(cloud, caller, operation, &input)
 }
 
+/// The same for an object that a service writes with these details.
+pub(super) fn writing(
+    cloud: &Cloud,
+    caller: &Caller,
+    (bucket, key): (&str, &str),
+    details: &Details,
+) -> ApiResult<()> {
+    if caller.session().is_none() {
+        return Ok(());
+    }
+    let mut input = json!({"Bucket": bucket, "Key": key});
+    for (member, value) in [
+        ("ServerSideEncryption", &details.sse),
+        ("SSEKMSKeyId", &details.kms_key),
+    ] {
+        if let Some(value) = value {
+            input[member] = value.as_str().into();
+        }
+    }
+    check_input(cloud, caller, "PutObject", &input)
+}
+
 /// The same for a listing of the objects under a prefix.
 pub(super) fn listing(cloud: &Cloud, caller: &Caller, bucket: &str, prefix: &str) -> ApiResult<()> {
     let input = json!({"Bucket": bucket, "Prefix": prefix});

@@ -4,7 +4,7 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::versions::{self, Removed, WriteCondition};
-use super::{buckets, permissions};
+use super::{announce, buckets, permissions};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
@@ -21,10 +21,19 @@ fn remove(
 ) -> ApiResult<Removed> {
     cloud.store().transaction(|transaction| {
         let bucket = buckets::find(transaction, bucket)?;
-        match id {
+        let existed = match id {
+            Some(id) => versions::by_id(transaction, &bucket.name, key, id)?.is_some(),
+            None => versions::current(transaction, &bucket.name, key)?.is_some(),
+        };
+        let removed = match id {
             Some(id) => versions::remove_version(transaction, &bucket, key, id),
             None => versions::remove(transaction, &bucket, key, condition),
+        }?;
+        if existed || removed.marker {
+            let what = (&removed, id.is_some());
+            announce::deleted(transaction, cloud, &bucket, key, what)?;
         }
+        Ok(removed)
     })
 }
 

@@ -7,7 +7,7 @@ use super::buckets;
 use super::checksums::{self, Algorithm};
 use super::receive::{self, ExpectedBody};
 use super::versions::{self, Details, NewVersion, Version, WriteCondition, shown_id, written_id};
-use super::{encryption, reading, stored, wire};
+use super::{announce, encryption, reading, stored, wire};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 
@@ -120,6 +120,7 @@ pub(super) async fn put(
                 details,
             };
             let version = versions::add(transaction, &bucket, new, &condition)?;
+            announce::created(transaction, &cloud, &bucket, &version, "PutObject")?;
             Ok((bucket, version))
         })
     })
@@ -247,6 +248,7 @@ pub(super) async fn copy(
                 details,
             };
             let version = versions::add(transaction, &bucket, new, &condition)?;
+            announce::created(transaction, cloud, &bucket, &version, "CopyObject")?;
             let source_id = shown_id(&from, &found);
             Ok(Some((bucket, version, source_id)))
         })?;

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::announce;
 use super::requests::absent;
 use super::states::{JobStatus, SecondaryStatus};
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
 use crate::beneath::{self, Directory};
 use crate::cloud::service::operations;
-use crate::runtime;
-use crate::{Cloud, clock};
+use crate::{Cloud, clock, events, runtime};
 
 mod archive;
 mod interrupt;
@@ -91,6 +91,26 @@ impl JobKind {
 
     fn records(self, cloud: &Cloud) -> crate::store::Collection<'_, JobRecord> {
         cloud.store().collection("sagemaker", self.resource())
+    }
+
+    /// Changes a record, and announces a change of its status.
+    fn update<R>(
+        self,
+        cloud: &Cloud,
+        name: &str,
+        change: impl FnOnce(&mut JobRecord) -> ApiResult<R>,
+    ) -> ApiResult<Option<R>> {
+        let records = self.records(cloud);
+        events::update(
+            cloud,
+            announce::SOURCE,
+            (&records, name),
+            change,
+            |before, after| {
+                let event = announce::job(self.word(), Some(&before.describe), &after.describe);
+                event.into_iter().collect()
+            },
+        )
     }
 
     fn arn(self, cloud: &Cloud, name: &str) -> String {
@@ -233,12 +253,16 @@ fn register(
             ));
         }
         records.put_in(transaction, name, &record)?;
+        if let Some(event) = announce::job(kind.word(), None, &record.describe) {
+            events::publish_in(transaction, cloud, event)?;
+        }
         super::tags::put_in(cloud, transaction, &arn, tags)
     });
     if let Err(error) = recorded {
         beneath::discard(cloud.directory(), &directory);
         return Err(error);
     }
+    events::deliver_soon(cloud);
     let (sender, stop) = watch::channel(None);
     in_progress(cloud).insert((kind, name.to_owned()), sender);
     Ok(Run {
@@ -322,7 +346,7 @@ fn describe(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<Value> {
 }
 
 fn stop(cloud: &Cloud, kind: JobKind, name: &str) -> ApiResult<Value> {
-    let changed = kind.records(cloud).update(name, |record| {
+    let changed = kind.update(cloud, name, |record| {
         if record.is_in_progress(kind) {
             record.describe[kind.member("Status")] = JobStatus::Stopping.into();
             if kind == JobKind::Training {
@@ -383,7 +407,7 @@ pub(super) fn recover(cloud: &Cloud) -> anyhow::Result<()> {
             if !record.is_in_progress(kind) {
                 continue;
             }
-            records.update(&name, |record| {
+            kind.update(cloud, &name, |record| {
                 let job = &mut record.describe;
                 job[kind.member("Status")] = JobStatus::Failed.into();
                 job["FailureReason"] = SERVER_ENDED.into();

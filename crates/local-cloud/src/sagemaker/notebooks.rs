@@ -71,6 +71,7 @@ const NOTEBOOKS: Records = Records {
         "DefaultCodeRepository",
         "AdditionalCodeRepositories",
     ],
+    announce: None,
 };
 
 /// The platform of a new notebook instance: since 15 May 2026 the default, since 1 July 2026 the only one.

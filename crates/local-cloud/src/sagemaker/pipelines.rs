@@ -11,6 +11,7 @@ use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;
 use crate::iam::require_role;
 
+mod announce;
 mod cache;
 mod definitions;
 mod executions;

@@ -8,8 +8,12 @@ use super::requests::{self, ListRequest, Listing, SortOrder};
 use super::tags;
 use crate::api::tags::Tags;
 use crate::api::{ApiError, ApiResult};
+use crate::events::{self, Event};
 use crate::store::Collection;
 use crate::{Cloud, clock};
+
+/// Composes the events of a change: of the record before it, if there is one, and after it.
+type Announce = fn(Option<&Value>, &Value) -> Vec<Event>;
 
 /// A family of records.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,8 @@ pub(super) struct Records {
     pub(super) list: &'static str,
     /// The members of a summary besides name and ARN.
     pub(super) summary: &'static [&'static str],
+    /// The events of a change: of the record before it, if there is one, and after it.
+    pub(super) announce: Option<Announce>,
 }
 
 impl Records {
@@ -64,9 +70,25 @@ impl Records {
                 )));
             }
             records.put_in(transaction, name, &record)?;
+            self.publish(cloud, transaction, None, &record)?;
             tags::put_in(cloud, transaction, &arn, given_tags)
         })?;
+        events::deliver_soon(cloud);
         Ok(json!({ self.arn: arn }))
+    }
+
+    /// Accepts the events of a change in its transaction.
+    fn publish(
+        self,
+        cloud: &Cloud,
+        transaction: &Transaction<'_>,
+        before: Option<&Value>,
+        after: &Value,
+    ) -> ApiResult<()> {
+        let announce = self.announce.into_iter();
+        announce
+            .flat_map(|announce| announce(before, after))
+            .try_for_each(|event| events::publish_in(transaction, cloud, event))
     }
 
     fn missing(self, cloud: &Cloud, name: &str) -> ApiError {
@@ -121,15 +143,19 @@ impl Records {
         change: impl FnOnce(&Transaction<'_>, &mut Value) -> ApiResult<R>,
     ) -> ApiResult<R> {
         let records = self.records(cloud);
-        cloud.store().transaction(|transaction| {
+        let result = cloud.store().transaction(|transaction| {
             let mut record = records
                 .get_in(transaction, name)?
                 .ok_or_else(|| self.missing(cloud, name))?;
+            let before = self.announce.map(|_| record.clone());
             let result = change(transaction, &mut record)?;
             record["LastModifiedTime"] = json!(clock::epoch());
             records.put_in(transaction, name, &record)?;
+            self.publish(cloud, transaction, before.as_ref(), &record)?;
             Ok(result)
-        })
+        })?;
+        events::deliver_soon(cloud);
+        Ok(result)
     }
 
     /// Removes a record and its tags. An absent record is no error.

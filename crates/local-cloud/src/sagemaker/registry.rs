@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::authorship::user_context;
-use super::{lineage, requests, states, tags};
+use super::{announce, lineage, requests, states, tags};
 use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::operations;

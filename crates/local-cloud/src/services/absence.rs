@@ -23,13 +23,20 @@ const WITHOUT_ABSENCE: &[(&str, &str)] = &[
     ("cloudwatch", "DescribeAlarmsForMetric"),
     ("cloudwatch", "GetMetricData"),
     ("cloudwatch", "GetMetricStatistics"),
+    ("codebuild", "DeleteProject"),
+    ("codebuild", "DeleteReport"),
+    ("codebuild", "DeleteReportGroup"),
     ("codecommit", "DeleteRepository"),
+    ("codepipeline", "DeletePipeline"),
     ("ec2", "DeleteFlowLogs"),
     ("ec2", "DeleteVpcEndpoints"),
     ("ec2", "DescribeAvailabilityZones"),
     ("ec2", "DescribeTags"),
     ("ecr", "GetAuthorizationToken"),
+    ("events", "DeleteRule"),
+    ("events", "DescribeEventBus"),
     ("logs", "DescribeLogGroups"),
+    ("sns", "DeleteTopic"),
     ("ssm", "DeleteParameters"),
     ("ssm", "DescribeParameters"),
     ("ssm", "GetParameters"),
@@ -45,6 +52,24 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     let arn = |kind: &str| format!("arn:aws:sagemaker:us-east-1:000000000000:{kind}/absent");
     let digest = format!("sha256:{}", "0".repeat(64));
     let mut all = Vec::new();
+    let pull = json!({"pullRequestId": "9"});
+    let revision = json!({"pullRequestId": "9", "revisionId": "r"});
+    let commits = json!({"repositoryName": "absent", "sourceCommitSpecifier": "a",
+        "destinationCommitSpecifier": "b"});
+    let execution = json!({"pipelineName": "absent", "pipelineExecutionId": "00000000-0000-0000-0000-000000000000"});
+    all.extend([
+        (
+            "codecommit",
+            "GetMergeConflicts",
+            merged(&commits, json!({"mergeOption": "SQUASH_MERGE"})),
+        ),
+        ("codecommit", "GetMergeOptions", commits),
+        ("codecommit", "GetPullRequest", pull),
+        ("codecommit", "GetPullRequestApprovalStates", revision),
+        ("codepipeline", "GetPipeline", name("name")),
+        ("codepipeline", "GetPipelineExecution", execution),
+        ("codepipeline", "GetPipelineState", name("name")),
+    ]);
     let state = json!({"AlarmName": "absent", "StateValue": "OK", "StateReason": "r"});
     all.push(("cloudwatch", "SetAlarmState", state));
     let alarm = json!({"ResourceARN": "arn:aws:cloudwatch:us-east-1:000000000000:alarm:absent"});
@@ -55,6 +80,43 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
     ] {
         all.push(("cloudwatch", operation, merged(&alarm, more)));
     }
+    for operation in ["DescribeRule", "DisableRule", "EnableRule"] {
+        all.push(("events", operation, name("Name")));
+    }
+    let target = json!({"Id": "t", "Arn": "arn:aws:sqs:us-east-1:000000000000:q"});
+    for (operation, more) in [
+        ("ListTargetsByRule", json!({})),
+        ("PutTargets", json!({"Targets": [target]})),
+        ("RemoveTargets", json!({"Ids": ["t"]})),
+    ] {
+        all.push(("events", operation, merged(&name("Rule"), more)));
+    }
+    let rule = json!({"ResourceARN": "arn:aws:events:us-east-1:000000000000:rule/absent"});
+    for (operation, more) in [
+        ("ListTagsForResource", json!({})),
+        ("TagResource", json!({"Tags": []})),
+        ("UntagResource", json!({"TagKeys": []})),
+    ] {
+        all.push(("events", operation, merged(&rule, more)));
+    }
+    let codebuild = |kind: &str| format!("arn:aws:codebuild:us-east-1:000000000000:{kind}");
+    all.extend([
+        (
+            "codebuild",
+            "DescribeTestCases",
+            json!({"reportArn": codebuild("report/absent:0")}),
+        ),
+        ("codebuild", "ListBuildsForProject", name("projectName")),
+        (
+            "codebuild",
+            "ListReportsForReportGroup",
+            json!({"reportGroupArn": codebuild("report-group/absent")}),
+        ),
+        ("codebuild", "RetryBuild", json!({"id": "absent:0"})),
+        ("codebuild", "StartBuild", name("projectName")),
+        ("codebuild", "StopBuild", json!({"id": "absent:0"})),
+        ("codebuild", "UpdateProject", name("name")),
+    ]);
     let repository = json!({"repositoryName": "absent"});
     for (operation, more) in [
         ("DeleteBranch", json!({"branchName": "b"})),
@@ -235,6 +297,81 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
             execution.clone(),
         ),
         ("sagemaker", "DescribePipelineExecution", execution),
+    ]);
+    let queue = json!({"QueueUrl": "http://127.0.0.1:1/000000000000/absent"});
+    let receipt = json!({"ReceiptHandle": "r", "VisibilityTimeout": 0});
+    let message = json!({"MessageBody": "m"});
+    let entry = json!({"Entries": [{"Id": "i", "ReceiptHandle": "r", "VisibilityTimeout": 0}]});
+    let entries = json!({"Entries": [{"Id": "i", "MessageBody": "m"}]});
+    for (operation, more) in [
+        ("ChangeMessageVisibility", receipt),
+        ("ChangeMessageVisibilityBatch", entry),
+        ("DeleteMessage", json!({"ReceiptHandle": "r"})),
+        (
+            "DeleteMessageBatch",
+            json!({"Entries": [{"Id": "i", "ReceiptHandle": "r"}]}),
+        ),
+        ("DeleteQueue", json!({})),
+        ("GetQueueAttributes", json!({})),
+        ("ListDeadLetterSourceQueues", json!({})),
+        ("ListQueueTags", json!({})),
+        ("PurgeQueue", json!({})),
+        ("ReceiveMessage", json!({})),
+        ("SendMessage", message),
+        ("SendMessageBatch", entries),
+        ("SetQueueAttributes", json!({"Attributes": {}})),
+        ("TagQueue", json!({"Tags": {}})),
+        ("UntagQueue", json!({"TagKeys": []})),
+    ] {
+        all.push(("sqs", operation, merged(&queue, more)));
+    }
+    all.push(("sqs", "GetQueueUrl", name("QueueName")));
+    for operation in [
+        "DeleteSchedule",
+        "DeleteScheduleGroup",
+        "GetSchedule",
+        "GetScheduleGroup",
+    ] {
+        all.push(("scheduler", operation, name("Name")));
+    }
+    let topic = "arn:aws:sns:us-east-1:000000000000:absent";
+    let of_topic = json!({"TopicArn": topic});
+    for (operation, more) in [
+        ("ConfirmSubscription", json!({"Token": "t"})),
+        ("GetTopicAttributes", json!({})),
+        ("ListSubscriptionsByTopic", json!({})),
+        ("Publish", json!({"Message": "m"})),
+        (
+            "SetTopicAttributes",
+            json!({"AttributeName": "DisplayName"}),
+        ),
+        (
+            "Subscribe",
+            json!({"Protocol": "email", "Endpoint": "a@example.com"}),
+        ),
+    ] {
+        all.push(("sns", operation, merged(&of_topic, more)));
+    }
+    let subscription = json!({"SubscriptionArn": format!("{topic}:0")});
+    let attribute = json!({"AttributeName": "RawMessageDelivery", "AttributeValue": "true"});
+    all.extend([
+        ("sns", "GetSubscriptionAttributes", subscription.clone()),
+        (
+            "sns",
+            "SetSubscriptionAttributes",
+            merged(&subscription, attribute),
+        ),
+        ("sns", "ListTagsForResource", json!({"ResourceArn": topic})),
+        (
+            "sns",
+            "TagResource",
+            json!({"ResourceArn": topic, "Tags": []}),
+        ),
+        (
+            "sns",
+            "UntagResource",
+            json!({"ResourceArn": topic, "TagKeys": []}),
+        ),
     ]);
     for operation in ["GetParameter", "GetParameterHistory", "DeleteParameter"] {
         all.push(("ssm", operation, name("Name")));

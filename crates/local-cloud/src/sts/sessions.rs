@@ -232,6 +232,30 @@ impl Drop for ServiceSession {
     }
 }
 
+/// A session that `AssumeRole` returned to a service. It ends when it is dropped, before it expires.
+#[derive(Debug)]
+pub(crate) struct AssumedSession {
+    cloud: Cloud,
+    access_key: String,
+}
+
+impl AssumedSession {
+    /// The session with this access key.
+    pub(crate) fn new(cloud: &Cloud, access_key: &str) -> Self {
+        Self {
+            cloud: cloud.clone(),
+            access_key: access_key.to_owned(),
+        }
+    }
+}
+
+impl Drop for AssumedSession {
+    fn drop(&mut self) {
+        // If the record stays, the session expires.
+        let _ = all(&self.cloud).remove(&self.access_key);
+    }
+}
+
 /// Creates a session with which `service` (such as `sagemaker.amazonaws.com`) uses a role; fails if the role
 /// does not exist or does not trust the service.
 pub(crate) fn for_service(
@@ -240,9 +264,24 @@ pub(crate) fn for_service(
     name: &str,
     service: &str,
 ) -> ApiResult<ServiceSession> {
+    for_service_within(cloud, role, name, service, Vec::new())
+}
+
+/// The same with session policies, which limit what the role allows.
+pub(crate) fn for_service_within(
+    cloud: &Cloud,
+    role: &str,
+    name: &str,
+    service: &str,
+    policies: Vec<String>,
+) -> ApiResult<ServiceSession> {
     let role = iam::usable(cloud, role, service)?;
+    let limits = Limits {
+        policies,
+        ..Limits::default()
+    };
     let mut session = Session::new(i64::from(u32::MAX));
-    session.role = Some(of_role(&session, &role, name, Limits::default()));
+    session.role = Some(of_role(&session, &role, name, limits));
     held(cloud).insert(session.access_key.clone(), session.clone());
     let cloud = cloud.clone();
     Ok(ServiceSession { cloud, session })

@@ -231,7 +231,7 @@ mod tests {
                 Dialect::Cbor,
             ),
             ("/", &[form], Some("ec2"), Dialect::Query(Flavour::Ec2)),
-            ("/", &[form], Some("sns"), other),
+            ("/", &[form], Some("elasticache"), other),
             ("/", &[form], Some("nobody"), other),
             ("/", &[], Some("ec2"), Dialect::Query(Flavour::Ec2)),
             ("/", &[form], None, other),

@@ -78,11 +78,19 @@ fn respond(status: u16, body: String, request_id: &str) -> Response<Body> {
 
 /// Operations whose output is an empty structure. Other operations without an output have no
 /// `Result` element, as in the service model (botocore).
-const EMPTY_RESULTS: [&str; 4] = [
+const EMPTY_RESULTS: [&str; 6] = [
     "ContinueUpdateRollback",
     "DeleteChangeSet",
     "ExecuteChangeSet",
+    "TagResource",
+    "UntagResource",
     "UpdateRole",
+];
+
+/// Operations and the members of their responses that are maps: `<entry><key>…</key><value>…</value></entry>`.
+const MAPS: [(&str, &str); 2] = [
+    ("GetSubscriptionAttributes", "Attributes"),
+    ("GetTopicAttributes", "Attributes"),
 ];
 
 fn success(service: &Service, operation: &str, request_id: &str, value: &Value) -> String {
@@ -102,7 +110,7 @@ fn success(service: &Service, operation: &str, request_id: &str, value: &Value) 
         let empty = value.as_object().is_none_or(Map::is_empty);
         if !empty || EMPTY_RESULTS.contains(&operation) {
             xml.push_str(&format!("<{operation}Result>"));
-            members(&mut xml, value, "member");
+            result(&mut xml, operation, value);
             xml.push_str(&format!("</{operation}Result>"));
         }
         xml.push_str(&format!(
@@ -132,6 +140,24 @@ fn failure(flavour: Flavour, request_id: &str, error: &ApiError) -> String {
          <Code>{code}</Code><Message>{message}</Message></Error><RequestId>{request_id}</RequestId>\
          </ErrorResponse>"
     )
+}
+
+/// The members of a response.
+fn result(xml: &mut String, operation: &str, value: &Value) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        if !MAPS.contains(&(operation, name)) {
+            element(xml, name, value, "member");
+            continue;
+        }
+        xml.push_str(&format!("<{name}>"));
+        for (key, value) in value.as_object().into_iter().flatten() {
+            xml.push_str("<entry>");
+            element(xml, "key", &Value::from(key.as_str()), "member");
+            element(xml, "value", value, "member");
+            xml.push_str("</entry>");
+        }
+        xml.push_str(&format!("</{name}>"));
+    }
 }
 
 fn members(xml: &mut String, value: &Value, item: &str) {
@@ -191,5 +217,9 @@ mod tests {
             xml.contains("<XResult><A><member>&lt;&amp;&gt;</member><member><B>true</B></member></A></XResult>"),
             "{xml}"
         );
+        let map = json!({"Attributes": {"a": "<"}});
+        let xml = success(&crate::sts::SERVICE, "GetTopicAttributes", "r", &map);
+        let entry = "<Attributes><entry><key>a</key><value>&lt;</value></entry></Attributes>";
+        assert!(xml.contains(entry), "{xml}");
     }
 }

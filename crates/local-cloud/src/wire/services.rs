@@ -219,8 +219,8 @@ mod tests {
         let omni = named(path, &cbor, "cloudwatch", "").unwrap();
         assert_eq!(omni, "CloudWatchOmni (CloudWatch Omni)");
         assert_eq!(
-            named("/", &[FORM], "sns", "2010-03-31").unwrap(),
-            "SNS (Amazon Simple Notification Service)"
+            named("/", &[FORM], "elasticache", "2015-02-02").unwrap(),
+            "ElastiCache"
         );
         // Two services share a signing name.
         let balancing = |version| named("/", &[FORM], "elasticloadbalancing", version).unwrap();
@@ -239,7 +239,7 @@ mod tests {
         let search = named("/2013-01-01/search", &[FORM], "cloudsearch", "").unwrap();
         assert_eq!(search, "CloudSearch Domain");
         let rest = |path, signing| named(path, &[], signing, "").unwrap_or_default();
-        assert_eq!(rest("/schedules", "scheduler"), "Scheduler");
+        assert_eq!(rest("/pipes", "pipes"), "Pipes");
         assert_eq!(rest("/v2/apis", "apigateway"), "ApiGatewayV2");
         assert_eq!(rest("/restapis", "apigateway"), "API Gateway");
         assert!(rest("/meetings/x", "chime").contains("Chime SDK Meetings"));

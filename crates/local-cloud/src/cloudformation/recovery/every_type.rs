@@ -55,6 +55,11 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "other",
     ),
     ("AWS::SageMaker::Pipeline", "PipelineName", "other"),
+    ("AWS::SNS::Subscription", "Protocol", "email"),
+    ("AWS::SNS::Subscription", "Endpoint", "other@example.com"),
+    ("AWS::SNS::Subscription", "RawMessageDelivery", "false"),
+    ("AWS::SNS::TopicPolicy", "Topics", r#"["{OtherTopic}"]"#),
+    ("AWS::SQS::QueuePolicy", "Queues", r#"["{OtherQueue}"]"#),
 ];
 
 /// The types without a resource in `every_type.yaml`, because it would have to run a program.
@@ -176,6 +181,10 @@ fn second(cloud: &Cloud, before: &Stack, kind: &str) -> Map<String, Value> {
         if let Ok(object @ Value::Object(_)) = serde_json::from_str(text) {
             return object;
         }
+        if let Some(name) = text.strip_prefix(r#"["{"#) {
+            let name = name.trim_end_matches(r#"}"]"#);
+            return json!([before.resource(name).unwrap().physical]);
+        }
         let Some(name) = text
             .strip_prefix('{')
             .and_then(|text| text.strip_suffix('}'))
@@ -227,7 +236,10 @@ fn rows(cloud: &Cloud) -> BTreeSet<String> {
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut found = BTreeSet::new();
-        for table in tables.iter().filter(|table| !table.starts_with("sqlite_")) {
+        // What happened to a resource is announced, also if the resource is deleted.
+        let is_state =
+            |table: &&String| !table.starts_with("sqlite_") && !table.starts_with("events_");
+        for table in tables.iter().filter(is_state) {
             let mut statement = transaction.prepare(&format!("SELECT * FROM {table}"))?;
             let columns = statement.column_count();
             let mut rows = statement.query([])?;
@@ -254,6 +266,8 @@ fn rows(cloud: &Cloud) -> BTreeSet<String> {
             && !row.starts_with("log_events|")
             // The history of an alarm outlives it.
             && !row.starts_with("cloudwatch_history|")
+            // A topic counts its deleted subscriptions.
+            && !row.starts_with("sns_deleted|")
             && !row.contains(r#""state":"deleted""#)
             && !row.contains(r#""deletion":{"date""#)
     });

@@ -41,6 +41,7 @@ impl Type {
             longest,
             lower: false,
             prefix: None,
+            suffix: None,
         });
         self
     }
@@ -51,6 +52,7 @@ impl Type {
             longest,
             lower: true,
             prefix: None,
+            suffix: None,
         });
         self
     }
@@ -59,6 +61,15 @@ impl Type {
     pub(super) const fn prefixed(mut self, prefix: &'static str) -> Self {
         if let Some(mut naming) = self.naming {
             naming.prefix = Some(prefix);
+            self.naming = Some(naming);
+        }
+        self
+    }
+
+    /// Generated names end with `suffix` if this boolean property is true.
+    pub(super) const fn suffixed(mut self, property: &'static str, suffix: &'static str) -> Self {
+        if let Some(mut naming) = self.naming {
+            naming.suffix = Some((property, suffix));
             self.naming = Some(naming);
         }
         self
@@ -244,6 +255,11 @@ pub(super) const fn physical(member: &'static str) -> Argument {
 /// An element of a list.
 pub(super) const fn element(member: &'static str) -> Argument {
     argument(member, Source::Part(""))
+}
+
+/// A part of an element of a list.
+pub(super) const fn element_of(member: &'static str, pointer: &'static str) -> Argument {
+    argument(member, Source::Part(pointer))
 }
 
 /// Text with placeholders.

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::builder::{
@@ -18,6 +17,7 @@ use super::target::Target;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
 use crate::s3::objects;
+use crate::unpack::{self, zip_index};
 
 /// The types of this file.
 pub(super) const TYPES: &[Type] = &[Type::new("AWS::CodeCommit::Repository", "codecommit")
@@ -98,7 +98,9 @@ pub(super) const TYPES: &[Type] = &[Type::new("AWS::CodeCommit::Repository", "co
 const ARN: &str = "arn:aws:codecommit:{region}:{account}:{RepositoryName}";
 
 /// Maximum number of files in the zip for a new repository.
-const MOST_FILES: usize = 10_000;
+const MOST_FILES: u64 = 10_000;
+/// Maximum size of the zip's directory, in bytes; protects memory.
+const MAX_INDEX: u64 = 8 << 20;
 
 /// Maximum total size of these files, in bytes.
 const LARGEST: u64 = 64 << 20;
@@ -141,10 +143,12 @@ impl Hooks for Repository {
 fn files(zip: impl Read + Seek) -> ApiResult<Vec<Value>> {
     let wrong = |message: String| ApiError::new("InvalidRequest", format!("Code: {message}"));
     let broken = |error: ZipError| wrong(format!("the object is not a zip: {error}"));
-    let mut archive = ZipArchive::new(zip).map_err(broken)?;
-    if archive.len() > MOST_FILES {
-        return Err(wrong(format!("the zip has more than {MOST_FILES} entries")));
-    }
+    let limits = zip_index::Limits {
+        entries: MOST_FILES,
+        bytes: MAX_INDEX,
+    };
+    let mut archive =
+        unpack::open_zip(zip, &limits).map_err(|why| wrong(format!("the object: {why}")))?;
     let mut left = LARGEST;
     let mut found = Vec::new();
     for index in 0..archive.len() {

@@ -64,6 +64,8 @@ pub(crate) struct Naming {
     pub(crate) lower: bool,
     /// The prefix of generated names, if not the stack's name.
     pub(crate) prefix: Option<&'static str>,
+    /// A boolean property, and how generated names end if it is true.
+    pub(crate) suffix: Option<(&'static str, &'static str)>,
 }
 
 /// A call of the type's service.
@@ -190,6 +192,8 @@ pub(super) struct Tags {
 pub(super) enum Spelling {
     /// `[{"Key": …, "Value": …}]`
     Pairs,
+    /// `[{"key": …, "value": …}]`
+    LowerPairs,
     /// `[{"TagKey": …, "TagValue": …}]`
     TagPairs,
     /// `{KEY: VALUE}`

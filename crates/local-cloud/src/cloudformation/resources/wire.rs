@@ -58,6 +58,9 @@ pub(super) fn spelled_tags(tags: Tags, properties: &Map<String, Value>) -> Optio
     let pairs = found.iter().map(|tag| (tag.get("Key"), tag.get("Value")));
     let spelled = match tags.spelling {
         Spelling::Pairs | Spelling::Specification(_) => Value::Array(found.clone()),
+        Spelling::LowerPairs => pairs
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect(),
         Spelling::TagPairs => pairs
             .map(|(key, value)| json!({"TagKey": key, "TagValue": value}))
             .collect(),

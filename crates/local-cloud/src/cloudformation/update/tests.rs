@@ -355,3 +355,40 @@ async fn an_export_in_use_is_kept() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_nested_filter_of_a_subscription_can_be_flattened_and_removed() {
+    let test = TestCloud::new();
+    let cloud = test.cloud();
+    let resources = |filter: Value| {
+        let mut properties = json!({
+            "TopicArn": {"Ref": "T"}, "Protocol": "email", "Endpoint": "a@example.com",
+        });
+        for (name, value) in filter.as_object().unwrap() {
+            properties[name] = value.clone();
+        }
+        json!({
+            "T": {"Type": "AWS::SNS::Topic"},
+            "S": {"Type": "AWS::SNS::Subscription", "Properties": properties},
+        })
+    };
+    let nested = json!({"FilterPolicyScope": "MessageBody", "FilterPolicy": {"a": {"b": ["c"]}}});
+    let stack = create(&cloud, &resources(nested.clone())).await;
+    assert_eq!(stack.status, StackStatus::Created);
+    let flat = json!({"FilterPolicyScope": "MessageAttributes", "FilterPolicy": {"a": ["c"]}});
+    for (filter, expected) in [
+        (flat, Some(json!({"a": ["c"]}))),
+        (nested, Some(json!({"a": {"b": ["c"]}}))),
+        (json!({}), None),
+    ] {
+        let stack = update(&cloud, &resources(filter), OnFailure::Rollback).await;
+        let events = events(&cloud, &stack);
+        assert_eq!(stack.status, StackStatus::Updated, "{events}");
+        let arn = &stack.resource("S").unwrap().physical;
+        let input = json!({ "SubscriptionArn": arn });
+        let shown = called(&cloud, "sns", "GetSubscriptionAttributes", input).await;
+        let filter = shown["Attributes"]["FilterPolicy"].as_str();
+        let filter = filter.map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(filter, expected);
+    }
+}

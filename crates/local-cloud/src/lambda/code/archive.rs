@@ -9,6 +9,7 @@ use zip::ZipArchive;
 
 use crate::api::{ApiError, ApiResult};
 use crate::lambda::invalid;
+use crate::unpack::{self, zip_index};
 
 /// Maximum total size of the unpacked files in bytes (Lambda quotas).
 pub(super) const MAX_UNZIPPED: u64 = 262_144_000;
@@ -16,6 +17,9 @@ pub(super) const MAX_UNZIPPED: u64 = 262_144_000;
 /// Maximum number of entries. Lambda has no such limit. Real functions of up to 250 MB have far
 /// fewer entries, and each entry costs memory.
 const MAX_ENTRIES: usize = 200_000;
+
+/// Maximum size of an archive's directory, in bytes; protects memory.
+const MAX_INDEX: u64 = 64 << 20;
 
 /// Longest name of an entry, in bytes: Linux's `PATH_MAX`.
 const LONGEST_NAME: usize = 4096;
@@ -26,7 +30,12 @@ fn broken() -> ApiError {
 
 /// Opens an archive.
 pub(crate) fn open<R: Read + Seek>(reader: R) -> ApiResult<ZipArchive<R>> {
-    ZipArchive::new(reader).map_err(|_| broken())
+    let limits = zip_index::Limits {
+        // `check` refuses more than the maximum in words of its own.
+        entries: 2 * MAX_ENTRIES as u64,
+        bytes: MAX_INDEX,
+    };
+    unpack::open_zip(reader, &limits).map_err(|_| broken())
 }
 
 /// Refuses an archive with an entry that leaves its directory, or that exceeds Lambda's limits.

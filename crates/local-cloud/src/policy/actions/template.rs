@@ -2,9 +2,10 @@
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Named, Place};
+use crate::limits;
 
 /// A text in which `${…}` is the value of a member.
 #[derive(Debug, Deserialize)]
@@ -40,6 +41,12 @@ enum Filter {
     None,
     /// The name of an alias, if the value is one.
     Alias,
+    /// The project of a build and the group of a report, by id or ARN; the name of a project or a group.
+    Codebuild,
+    /// The name of a reference, given with or without `refs/heads/`.
+    Branch,
+    /// The reference that a pull request is merged into.
+    Destination,
     /// The type and id of a resource of EC2.
     Ec2,
     /// The name of a function.
@@ -52,12 +59,20 @@ enum Filter {
     Last,
     /// The name of a parameter without its first slash, version and label.
     Parameter,
+    /// The values of `detail-type` in an event pattern.
+    PatternDetailType,
+    /// The values of `source` in an event pattern.
+    PatternSource,
+    /// The ARN of a pull request's repository.
+    Pull,
     /// The ARN of a role.
     Role,
     /// Bucket and key of `x-amz-copy-source`.
     CopySource,
     /// The ARN of a change set's stack.
     Stack,
+    /// The ARN of a subscription's topic.
+    Topic,
     /// The version in `x-amz-copy-source`.
     Version,
 }
@@ -190,12 +205,12 @@ impl Source {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let found = values(input, &path).into_iter();
         found
-            .filter_map(|value| match value {
-                Value::String(text) => filter.apply(text, place),
-                Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+            .flat_map(|value| match value {
+                Value::String(text) => filter.apply_all(text, place),
+                Value::Number(_) | Value::Bool(_) => vec![value.to_string()],
                 // Only the presence of an object matters, not its contents.
-                Value::Object(object) if !object.is_empty() => Some("{}".to_owned()),
-                _ => None,
+                Value::Object(object) if !object.is_empty() => vec!["{}".to_owned()],
+                _ => Vec::new(),
             })
             .collect()
     }
@@ -218,28 +233,53 @@ impl Filter {
     fn named(name: &str) -> Self {
         match name {
             "alias" => Self::Alias,
+            "codebuild" => Self::Codebuild,
+            "branch" => Self::Branch,
+            "destination" => Self::Destination,
             "ec2" => Self::Ec2,
             "function" => Self::Function,
             "group" => Self::Group,
             "key" => Self::Key,
             "last" => Self::Last,
             "parameter" => Self::Parameter,
+            "pattern-detail-type" => Self::PatternDetailType,
+            "pattern-source" => Self::PatternSource,
+            "pull" => Self::Pull,
             "role" => Self::Role,
             "source" => Self::CopySource,
             "stack" => Self::Stack,
+            "topic" => Self::Topic,
             "version" => Self::Version,
             _ => Self::None,
+        }
+    }
+
+    /// The forms of a value; only a pattern has several.
+    fn apply_all(self, value: &str, place: &Place<'_>) -> Vec<String> {
+        match self {
+            Self::PatternDetailType => pattern_values(value, "detail-type"),
+            Self::PatternSource => pattern_values(value, "source"),
+            _ => self.apply(value, place).into_iter().collect(),
         }
     }
 
     fn apply(self, value: &str, place: &Place<'_>) -> Option<String> {
         let own = || Some(value.to_owned());
         match self {
-            Self::None => own(),
+            Self::None | Self::PatternDetailType | Self::PatternSource => own(),
             Self::Alias => {
                 let name = value.rsplit(':').next().unwrap_or(value);
                 name.starts_with("alias/").then(|| name.to_owned())
             }
+            Self::Codebuild => {
+                let name = value.rsplit('/').next().unwrap_or(value);
+                name.split(':').next().map(str::to_owned)
+            }
+            Self::Branch => {
+                let name = value.strip_prefix("refs/heads/").unwrap_or(value);
+                Some(format!("refs/heads/{name}"))
+            }
+            Self::Destination => (place.find)(Named::Destination(value)),
             Self::Ec2 => Some(ec2_resource(value)),
             Self::Function => {
                 // The forms that the service accepts: an ARN, parts of it, a name; each with a qualifier.
@@ -262,6 +302,7 @@ impl Filter {
                 Some(format!("arn:aws:kms:{region}:{account}:key/{id}"))
             }),
             Self::Last => value.rsplit('/').next().map(str::to_owned),
+            Self::Topic => Some(value.splitn(7, ':').take(6).collect::<Vec<_>>().join(":")),
             Self::Parameter => {
                 let arn = format!("arn:aws:ssm:{}:{}:parameter", place.region, place.account);
                 let name = value.strip_prefix(&arn).unwrap_or(value);
@@ -271,6 +312,7 @@ impl Filter {
                 let name = name.split(':').next().unwrap_or(name);
                 Some(name.trim_start_matches('/').to_owned())
             }
+            Self::Pull => (place.find)(Named::PullRequest(value)),
             Self::Role => (place.find)(Named::Role(value)).or_else(own),
             Self::CopySource => {
                 let path = value.split("?versionId=").next().unwrap_or(value);
@@ -283,6 +325,41 @@ impl Filter {
                 .map(|(_, version)| version.to_owned()),
         }
     }
+}
+
+/// The values of a field at the top of an event pattern. A match expression is its JSON, which no policy allows by
+/// accident.
+fn pattern_values(pattern: &str, field: &str) -> Vec<String> {
+    let pattern = limits::document(pattern.as_bytes());
+    let members = pattern.as_ref().ok().and_then(Value::as_object);
+    members.map_or_else(Vec::new, |members| field_values(members, field))
+}
+
+/// Recurses into `$or`, at most as deep as a document can be.
+fn field_values(members: &Map<String, Value>, field: &str) -> Vec<String> {
+    let list = |name: &str| members.get(name).and_then(Value::as_array);
+    if let Some(items) = list(field) {
+        let text = |item: &Value| {
+            let text = item.as_str().map(str::to_owned);
+            text.unwrap_or_else(|| item.to_string())
+        };
+        return items.iter().map(text).collect();
+    }
+    let alternatives = list("$or").into_iter().flatten();
+    let alternatives = alternatives.filter_map(Value::as_object);
+    let found: Vec<_> = alternatives.map(|it| field_values(it, field)).collect();
+    if found.iter().all(Vec::is_empty) {
+        return Vec::new();
+    }
+    // An alternative without the field matches all its values.
+    let or_all = |values: Vec<String>| {
+        if values.is_empty() {
+            vec![String::new()]
+        } else {
+            values
+        }
+    };
+    found.into_iter().flat_map(or_all).collect()
 }
 
 /// `vpc/vpc-1` of `vpc-1`.

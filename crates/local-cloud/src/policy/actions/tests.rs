@@ -125,6 +125,32 @@ fn resources_come_from_the_members_of_a_request() {
             vec!["sagemaker:InvokeEndpoint arn:aws:sagemaker:r:1:endpoint/e"],
         ),
         (
+            "codebuild:StopBuild",
+            json!({"id": "app:0-1"}),
+            vec!["codebuild:StopBuild arn:aws:codebuild:r:1:project/app"],
+        ),
+        (
+            "codebuild:BatchGetBuilds",
+            json!({"ids": ["app:0-1", "arn:aws:codebuild:r:1:build/b:2"]}),
+            vec![
+                "codebuild:BatchGetBuilds arn:aws:codebuild:r:1:project/app",
+                "codebuild:BatchGetBuilds arn:aws:codebuild:r:1:project/b",
+            ],
+        ),
+        (
+            "codebuild:DescribeTestCases",
+            json!({"reportArn": "arn:aws:codebuild:r:1:report/g:5"}),
+            vec!["codebuild:DescribeTestCases arn:aws:codebuild:r:1:report-group/g"],
+        ),
+        (
+            "codebuild:StartBuild",
+            json!({"projectName": "arn:aws:codebuild:r:1:project/app", "serviceRoleOverride": "arn:aws:iam::1:role/r"}),
+            vec![
+                "codebuild:StartBuild arn:aws:codebuild:r:1:project/app",
+                "iam:PassRole arn:aws:iam::1:role/r",
+            ],
+        ),
+        (
             "kms:UpdateAlias",
             json!({"AliasName": "alias/a", "TargetKeyId": "other"}),
             vec![
@@ -428,5 +454,44 @@ fn condition_keys_come_from_the_members_of_a_request() {
         let calls = needed(name, input);
         let found = calls[call].context.get(key);
         assert_eq!(found, expected.as_ref(), "{name} {key}");
+    }
+}
+
+/// Conditions on these keys limit which rules and targets a role can put.
+#[test]
+fn requests_of_eventbridge_have_their_condition_keys() {
+    let list = |name: &str, input: &Value, key: &str| match needed(name, input)[0].context.get(key)
+    {
+        Some(crate::policy::context::Values::Many(values)) => values.clone(),
+        None => Vec::new(),
+        Some(other) => panic!("{other:?}"),
+    };
+    let targets =
+        json!({"Rule": "r", "Targets": [{"Id": "a", "Arn": "arn:a"}, {"Id": "b", "Arn": "arn:b"}]});
+    let arns = list("events:PutTargets", &targets, "events:TargetArn");
+    assert_eq!(arns, ["arn:a", "arn:b"]);
+    let entries = json!({"Entries": [{"Source": "a", "DetailType": "t"}, {"Source": "b", "DetailType": "u"}]});
+    let sources = list("events:PutEvents", &entries, "events:source");
+    assert_eq!(sources, ["a", "b"]);
+    let types = list("events:PutEvents", &entries, "events:detail-type");
+    assert_eq!(types, ["t", "u"]);
+    for (pattern, expected) in [
+        (
+            json!({"source": ["aws.s3", "b"], "detail-type": ["t"]}),
+            vec!["aws.s3", "b"],
+        ),
+        (
+            json!({"source": [{"prefix": "aws."}]}),
+            vec![r#"{"prefix":"aws."}"#],
+        ),
+        (json!({"detail": {"source": ["x"]}}), vec![]),
+        (
+            json!({"$or": [{"source": ["a"]}, {"detail-type": ["t"]}]}),
+            vec!["a", ""],
+        ),
+    ] {
+        let input = json!({"Name": "r", "EventPattern": pattern.to_string()});
+        let sources = list("events:PutRule", &input, "events:source");
+        assert_eq!(sources, expected, "{pattern}");
     }
 }

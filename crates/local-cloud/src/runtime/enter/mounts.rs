@@ -63,6 +63,10 @@ pub(super) fn private(spec: &SandboxSpec) -> Result<()> {
                 Ok(())
             })
         }
+        View::Build { root } => {
+            let (root, temporary) = build_handles(root)?;
+            build(spec, &root, &temporary)
+        }
         View::Notebook {
             volume,
             private_tmp,
@@ -73,10 +77,13 @@ pub(super) fn private(spec: &SandboxSpec) -> Result<()> {
 /// Directories for temporary files, which stay writable.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// Mount points that are not files of the machine, or that have files of the instance.
-const KEPT: [&str; 8] = [
+/// Mount points that are not files of the machine, or that have files of the notebook instance.
+const OF_NOTEBOOK: &[&str] = &[
     "/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/opt", "/etc",
 ];
+
+/// Mount points that are not files of the machine, or that have files of the build.
+const OF_BUILD: &[&str] = &["/proc", "/sys", "/dev", "/tmp", "/var/tmp"];
 
 /// Covers /home, /opt and /etc, and makes everything else read-only: life-cycle scripts run as a
 /// superuser, which can be the machine's.
@@ -117,12 +124,113 @@ fn notebook(spec: &SandboxSpec, volume: &OwnedFd, private_tmp: bool) -> Result<(
             bind(directory, directory)?;
         }
     }
+    read_only_except(&points, OF_NOTEBOOK);
+    Ok(())
+}
+
+/// Makes mounts read-only, except those below these directories.
+fn read_only_except(points: &[PathBuf], kept: &[&str]) {
     for point in points {
-        if !KEPT.iter().any(|kept| point.starts_with(kept)) {
+        if !kept.iter().any(|kept| point.starts_with(kept)) {
+            read_only(point);
+        }
+    }
+}
+
+/// Adds the directories of a build as /opt/codebuild, with a private /tmp and /var/tmp, and makes everything else
+/// read-only: a build is written for a container that it may change, and the server's user can be the superuser.
+fn build(spec: &SandboxSpec, root: &OwnedFd, temporary: &OwnedFd) -> Result<()> {
+    let points = mount_points()?;
+    let (root, temporary) = (handle_path(root), handle_path(temporary));
+    cover(Path::new("/opt"), spec, Rest::ReadOnly, |opt| {
+        let own = opt.join("codebuild");
+        std::fs::create_dir(&own)?;
+        bind(&root, &own)
+    })?;
+    for directory in TEMPORARY.map(Path::new) {
+        if directory.is_dir() {
+            bind(&temporary, directory)?;
+        }
+    }
+    read_only_except(&points, OF_BUILD);
+    Ok(())
+}
+
+/// Files of the kernel's settings in /proc. The kernel checks the user who writes them and no capability, so the program
+/// of a server of the superuser could set what the machine executes (`core_pattern`).
+const SETTINGS: [&str; 5] = [
+    "/proc/sys",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/sysrq-trigger",
+];
+
+/// Makes the kernel's settings in the /proc of this mount namespace read-only. A new /proc can be mounted only before.
+pub(super) fn protect_proc() -> Result<()> {
+    for path in SETTINGS
+        .map(Path::new)
+        .into_iter()
+        .filter(|path| path.exists())
+    {
+        bind(path, path)?;
+        read_only(path);
+    }
+    Ok(())
+}
+
+/// Makes /sys read-only, gives the program a /dev/shm of its own, and covers the sockets of the machine's services: who
+/// reaches a container engine or a session bus can start programs outside of the namespaces.
+pub(super) fn protect_machine() -> Result<()> {
+    for point in mount_points()? {
+        if point.starts_with("/sys") {
             read_only(&point);
         }
     }
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() {
+        mount(
+            Some("tmpfs"),
+            shared,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some("mode=1777"),
+        )
+        .context("cannot mount its own /dev/shm")?;
+    }
+    for socket in sockets(Path::new("/run"), 3) {
+        bind(Path::new("/dev/null"), &socket)?;
+    }
     Ok(())
+}
+
+/// Sockets below a directory. Those that answer the names of hosts and users stay.
+fn sockets(directory: &Path, depth: u32) -> Vec<PathBuf> {
+    const NAMES: [&str; 4] = [
+        "/run/systemd/resolve",
+        "/run/systemd/userdb",
+        "/run/nscd",
+        "/run/avahi-daemon",
+    ];
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let mut found = Vec::new();
+    // What this user may not list, the program may not, either.
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        if NAMES.iter().any(|name| path.starts_with(name)) {
+            continue;
+        }
+        if kind.is_socket() {
+            found.push(path);
+        } else if kind.is_dir() && depth > 1 {
+            found.extend(sockets(&path, depth - 1));
+        }
+    }
+    found
 }
 
 /// The mount points of the machine (proc(5), mountinfo: the fifth field, with spaces as `\040`).
@@ -175,6 +283,14 @@ pub(super) fn open_handle(directory: &Path) -> Result<OwnedFd> {
         .with_context(|| format!("cannot open {}", directory.display()))
 }
 
+/// The root of a build and its directory for temporary files. Either may be a link by now, which `mount` would follow
+/// to any directory of the machine.
+fn build_handles(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
+    let root = open_handle(root)?;
+    let temporary = open_handle(&handle_path(&root).join("tmp"))?;
+    Ok((root, temporary))
+}
+
 pub(super) fn handle_path(handle: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
@@ -218,4 +334,38 @@ fn read_only(target: &Path) {
         }
     }
     let _ = mount(None::<&str>, target, None::<&str>, flags, None::<&str>);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_services_are_found_and_those_of_names_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().join("user/1000");
+        std::fs::create_dir_all(below.join("deep/deeper")).unwrap();
+        let bind = |path: PathBuf| {
+            std::os::unix::net::UnixListener::bind(&path).unwrap();
+            path
+        };
+        let engine = bind(root.path().join("docker.sock"));
+        let bus = bind(below.join("bus"));
+        bind(below.join("deep/deeper/s"));
+        std::fs::write(root.path().join("file"), "").unwrap();
+        let mut found = sockets(root.path(), 3);
+        found.sort();
+        assert_eq!(found, [engine, bus]);
+    }
+
+    #[test]
+    fn a_link_does_not_become_the_temporary_directory_of_a_build() {
+        let root = tempfile::tempdir().unwrap();
+        let temporary = root.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        build_handles(root.path()).unwrap();
+        std::fs::remove_dir(&temporary).unwrap();
+        std::os::unix::fs::symlink("/etc", &temporary).unwrap();
+        assert!(build_handles(root.path()).is_err());
+    }
 }

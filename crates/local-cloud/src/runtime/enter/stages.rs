@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Failure, SECOND_STAGE, SandboxSpec, drop_privileges};
+use super::{Failure, SECOND_STAGE, SandboxSpec, drop_privileges, mounts};
 
 /// Starts the second stage and passes its exit code on.
 pub(super) fn first(mut spec: Vec<u8>, supervised: bool) -> Result<u8, Failure> {
@@ -61,6 +61,7 @@ pub(super) fn second() -> Result<SandboxSpec> {
         None::<&str>,
     )
     .context("cannot mount its own /proc")?;
+    mounts::protect_proc()?;
     if spec.level.users() {
         drop_privileges(&spec)?;
     }

@@ -20,6 +20,7 @@ pub(super) const CONFIGS: Records = Records {
     absent: None,
     list: "EndpointConfigs",
     summary: &["CreationTime"],
+    announce: None,
 };
 
 /// Maximum number of processes per variant.

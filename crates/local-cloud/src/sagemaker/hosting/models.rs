@@ -24,6 +24,7 @@ pub(super) const MODELS: Records = Records {
     absent: None,
     list: "Models",
     summary: &["CreationTime"],
+    announce: None,
 };
 
 /// The container of a variant.

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::announce;
 use super::super::records::Records;
 use super::super::states::EndpointStatus;
 use super::spec::FleetSpec;
@@ -21,6 +22,7 @@ pub(super) const ENDPOINTS: Records = Records {
     absent: None,
     list: "Endpoints",
     summary: &["CreationTime", "LastModifiedTime", "EndpointStatus"],
+    announce: Some(announce::endpoint),
 };
 
 /// The status of a record.

@@ -79,13 +79,11 @@ impl Run {
 
     /// Changes the record and its `LastModifiedTime`.
     pub(super) fn change(&self, change: impl FnOnce(&mut Value)) -> ApiResult<()> {
-        self.kind
-            .records(&self.cloud)
-            .update(&self.name, |record| {
-                change(&mut record.describe);
-                record.describe["LastModifiedTime"] = clock::epoch().into();
-                Ok(())
-            })?;
+        self.kind.update(&self.cloud, &self.name, |record| {
+            change(&mut record.describe);
+            record.describe["LastModifiedTime"] = clock::epoch().into();
+            Ok(())
+        })?;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub(super) const LIFECYCLES: Records = Records {
     absent: None,
     list: "NotebookInstanceLifecycleConfigs",
     summary: &["CreationTime", "LastModifiedTime"],
+    announce: None,
 };
 
 /// A script's limit in characters of Base64 (service model: `NotebookInstanceLifecycleConfigContent`).

@@ -100,6 +100,7 @@ pub(super) const REPOSITORIES: Records = Records {
     absent: None,
     list: "CodeRepositorySummaryList",
     summary: &["CreationTime", "LastModifiedTime", "GitConfig"],
+    announce: None,
 };
 
 #[derive(Debug, Deserialize)]

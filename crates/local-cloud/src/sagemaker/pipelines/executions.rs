@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use mlops_pipeline::{Definition, Graph, bind, evaluate};
+use rusqlite::Transaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::announce::{self, change_execution};
 use super::records::{
     Execution, StepRecord, compact, execution, execution_key, executions, no_execution,
     parallelism_json, pipeline, pipelines, version_key, versions,
@@ -16,7 +18,7 @@ use super::{
     ApiError, ApiResult, Cloud, PRINCIPAL, Parallelism, check_token, definitions, executor,
     parallelism, refuse, require_role, user_context,
 };
-use crate::clock;
+use crate::{clock, events};
 
 /// The ARNs of executions that requests with a token started, stopped or retried.
 fn tokens(cloud: &Cloud) -> crate::store::Collection<'_, String> {
@@ -123,9 +125,11 @@ pub(super) async fn start(cloud: &Cloud, input: StartExecution) -> ApiResult<Val
         if earlier.is_none() {
             tokens(cloud).put_in(transaction, &token, &arn)?;
             executions(cloud).put_in(transaction, &key, &record)?;
+            publish_changes(cloud, transaction, None, &record)?;
         }
         Ok(earlier)
     })?;
+    events::deliver_soon(cloud);
     if let Some(arn) = earlier {
         return Ok(json!({ "PipelineExecutionArn": arn }));
     }
@@ -316,15 +320,25 @@ fn change(
     change: impl FnOnce(&mut Execution) -> ApiResult<()>,
 ) -> ApiResult<Value> {
     let key = execution_key(cloud, arn)?;
-    let arn = executions(cloud)
-        .update(&key, |execution| {
-            change(execution)?;
-            execution.modified = clock::epoch();
-            execution.modified_by = user_context();
-            Ok(execution.arn.clone())
-        })?
-        .ok_or_else(|| no_execution(arn))?;
+    let arn = change_execution(cloud, &key, |execution| {
+        change(execution)?;
+        execution.modified = clock::epoch();
+        execution.modified_by = user_context();
+        Ok(execution.arn.clone())
+    })?
+    .ok_or_else(|| no_execution(arn))?;
     Ok(json!({ "PipelineExecutionArn": arn }))
+}
+
+/// Announces a change of an execution in its transaction.
+fn publish_changes(
+    cloud: &Cloud,
+    transaction: &Transaction<'_>,
+    before: Option<&Execution>,
+    after: &Execution,
+) -> ApiResult<()> {
+    let mut changes = announce::changes(before, after).into_iter();
+    changes.try_for_each(|event| events::publish_in(transaction, cloud, event))
 }
 
 fn conflict(execution: &Execution, verb: &str) -> ApiError {
@@ -383,6 +397,7 @@ pub(super) async fn retry(cloud: &Cloud, input: RetryExecution) -> ApiResult<Val
         ) {
             return Err(conflict(&execution, "retried"));
         }
+        let before = execution.clone();
         execution
             .steps
             .retain(|step| step.status == ExecutionStatus::Succeeded);
@@ -392,9 +407,11 @@ pub(super) async fn retry(cloud: &Cloud, input: RetryExecution) -> ApiResult<Val
         execution.modified = clock::epoch();
         execution.modified_by = user_context();
         executions(cloud).put_in(transaction, &key, &execution)?;
+        publish_changes(cloud, transaction, Some(&before), &execution)?;
         tokens(cloud).put_in(transaction, &token, &execution.arn)?;
         Ok((execution.arn, false))
     })?;
+    events::deliver_soon(cloud);
     if !earlier {
         executor::spawn(cloud, key);
     }
@@ -431,7 +448,7 @@ pub(super) fn recover(cloud: &Cloud) -> ApiResult<()> {
         if !execution.status.is_in_progress() {
             continue;
         }
-        executions(cloud).update(&key, |execution| {
+        change_execution(cloud, &key, |execution| {
             let now = clock::epoch();
             for step in &mut execution.steps {
                 if step.status.is_in_progress() {

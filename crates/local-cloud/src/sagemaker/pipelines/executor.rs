@@ -4,7 +4,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mlops_pipeline::{Definition, Graph};
 
-use super::records::{StepRecord, change_step, executions};
+use super::announce::{change_execution, change_step};
+use super::records::{StepRecord, executions};
 use super::retries::Retries;
 use super::states::ExecutionStatus;
 use super::{ApiError, ApiResult, Cloud, PRINCIPAL, plan, steps};
@@ -59,7 +60,7 @@ fn title(key: &str) -> String {
 async fn fail(cloud: &Cloud, key: &str, error: &ApiError) {
     let reason = short(format!("InternalServerError: {error}"));
     let write = || {
-        executions(cloud).update(key, |execution| {
+        change_execution(cloud, key, |execution| {
             if !execution.status.is_in_progress() {
                 return Ok(());
             }
@@ -104,7 +105,7 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
     if executed.is_err() {
         // Jobs of the other steps must not keep running unsupervised.
         let stop = || {
-            executions(cloud).update(key, |execution| {
+            change_execution(cloud, key, |execution| {
                 execution.status = ExecutionStatus::Stopping;
                 execution.modified = clock::epoch();
                 Ok(())
@@ -115,16 +116,15 @@ async fn run(cloud: &Cloud, key: &str) -> ApiResult<()> {
         while running.next().await.is_some() {}
     }
     executed?;
-    executions(cloud)
-        .update(key, |execution| {
-            let stopping = execution.status == ExecutionStatus::Stopping;
-            let (status, failure) = plan::conclusion(stopping, &execution.steps);
-            execution.status = status;
-            execution.failure = failure.map(short);
-            execution.modified = clock::epoch();
-            Ok(())
-        })?
-        .ok_or_else(gone)
+    change_execution(cloud, key, |execution| {
+        let stopping = execution.status == ExecutionStatus::Stopping;
+        let (status, failure) = plan::conclusion(stopping, &execution.steps);
+        execution.status = status;
+        execution.failure = failure.map(short);
+        execution.modified = clock::epoch();
+        Ok(())
+    })?
+    .ok_or_else(gone)
 }
 
 fn gone() -> ApiError {
@@ -154,7 +154,7 @@ fn start<'a>(
 /// Records that a step has started.
 fn begin(cloud: &Cloud, key: &str, graph: &Graph, name: &str) -> ApiResult<()> {
     let step = graph.node(name).map(|node| &node.step);
-    executions(cloud).update(key, |execution| {
+    change_execution(cloud, key, |execution| {
         execution
             .steps
             .push(StepRecord::begin(name, step, clock::epoch()));

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::requests::name_of;
 use super::states::ExecutionStatus;
 use super::{ApiError, ApiResult, Cloud};
-use crate::clock;
 use crate::store::Collection;
 
 /// A pipeline. Its definitions are its versions.
@@ -183,23 +182,6 @@ pub(super) fn no_execution(arn: &str) -> ApiError {
         "ResourceNotFound",
         format!("Pipeline execution with ARN {arn} does not exist."),
     )
-}
-
-/// Changes the record of a step.
-pub(super) fn change_step(
-    cloud: &Cloud,
-    key: &str,
-    name: &str,
-    change: impl FnOnce(&mut StepRecord),
-) -> ApiResult<()> {
-    executions(cloud).update(key, |execution| {
-        if let Some(step) = execution.steps.iter_mut().find(|step| step.name == name) {
-            change(step);
-        }
-        execution.modified = clock::epoch();
-        Ok(())
-    })?;
-    Ok(())
 }
 
 /// `ParallelismConfiguration` of a response.

@@ -7,7 +7,8 @@ use mlops_pipeline::{
 };
 use serde_json::{Value, json};
 
-use super::records::{Execution, change_step, executions};
+use super::announce::change_step;
+use super::records::{Execution, executions};
 use super::scope::Bound;
 use super::states::{ExecutionStatus, JobStatus};
 use super::{ApiError, ApiResult, Cloud, cache, retries};

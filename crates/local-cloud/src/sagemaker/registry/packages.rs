@@ -6,10 +6,11 @@ use serde_json::{Map, Value, json};
 use super::records::{group, key, next_version, no_package, package, packages};
 use super::requests::{ListRequest, Listing, SortOrder, Stored, check_name, name_of, null, pick};
 use super::states::{ModelApprovalStatus, ModelPackageStatus};
-use super::{ApiError, ApiResult, Cloud, created, lineage, tags, user_context};
+use super::{ApiError, ApiResult, Cloud, announce, created, lineage, tags, user_context};
 use crate::api::tags::Tags;
 use crate::clock;
 use crate::cloud::caller::Caller;
+use crate::events;
 use crate::s3::objects;
 use crate::store::Collection;
 
@@ -196,7 +197,7 @@ fn keep(
     given_tags: Option<&Tags>,
 ) -> ApiResult<(String, bool)> {
     let (packages, tokens) = (packages(cloud), tokens(cloud));
-    cloud.store().transaction(|transaction| {
+    let recorded = cloud.store().transaction(|transaction| {
         if let Some(token) = token
             && let Some(arn) = tokens.get_in(transaction, token)?
         {
@@ -218,12 +219,17 @@ fn keep(
             )));
         }
         packages.put_in(transaction, &key(&name), record)?;
+        if let Some(event) = announce::package(None, record) {
+            events::publish_in(transaction, cloud, event)?;
+        }
         if let Some(token) = token {
             tokens.put_in(transaction, token, &arn)?;
         }
         tags::put_in(cloud, transaction, &arn, given_tags)?;
         Ok((arn, true))
-    })
+    })?;
+    events::deliver_soon(cloud);
+    Ok(recorded)
 }
 
 /// Resolves the image and the model data of every container. Returns the specifications with the
@@ -403,11 +409,15 @@ pub(super) async fn update(cloud: &Cloud, input: Stored<UpdatePackage>) -> ApiRe
     let additional = input.additional_inference_specifications_to_add.as_deref();
     let additional = checked(cloud, additional.unwrap_or_default())?;
     let (key, _) = package(cloud, &input.model_package_arn)?;
-    let record = packages(cloud)
-        .update(&key, |record| {
-            apply(record, &input, specification, additional)?;
-            Ok(record.clone())
-        })?
+    let packages = packages(cloud);
+    let change = |record: &mut Value| {
+        apply(record, &input, specification, additional)?;
+        Ok(record.clone())
+    };
+    let events = |before: &Value, after: &Value| {
+        announce::package(Some(before), after).into_iter().collect()
+    };
+    let record = events::update(cloud, announce::SOURCE, (&packages, &key), change, events)?
         .ok_or_else(|| no_package(cloud, &key))?;
     lineage::package_created(cloud, &record)?;
     Ok(json!({ "ModelPackageArn": record["ModelPackageArn"] }))

@@ -47,7 +47,7 @@ fn malformed(message: String) -> ApiError {
     ApiError::new("MalformedQueryString", message)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     text: Option<String>,
     children: BTreeMap<String, Node>,
@@ -86,6 +86,32 @@ impl Node {
         Ok(())
     }
 
+    /// The key and the value of an entry of a map; their names differ from service to service.
+    fn map_entry(&self) -> Option<(&Node, &Node)> {
+        let pair = [("key", "value"), ("Name", "Value")]
+            .into_iter()
+            .find_map(|(key, value)| Some((self.children.get(key)?, self.children.get(value)?)));
+        pair.filter(|(key, _)| self.children.len() == 2 && key.text.is_some())
+    }
+
+    /// True for the entries of a map: `A.entry.1.key=x&A.entry.1.value=y`.
+    fn has_map_entries(&self) -> bool {
+        let is_entry = |(number, entry): (&String, &Node)| {
+            number.parse::<u32>().is_ok() && entry.map_entry().is_some()
+        };
+        !self.children.is_empty() && self.children.iter().all(is_entry)
+    }
+
+    /// A map as an object. The last of several values of a key wins.
+    fn map(&self) -> Value {
+        let entries = self.children.values().filter_map(Self::map_entry);
+        let members = entries.map(|(key, value)| {
+            let key = key.text.clone().unwrap_or_default();
+            (key, value.clone().into_value())
+        });
+        Value::Object(members.collect())
+    }
+
     fn into_value(mut self) -> Value {
         if self.children.is_empty() {
             return self
@@ -97,6 +123,12 @@ impl Node {
         {
             // An empty list is sent as `A=`; any other list as `A.member.N`.
             return member.into_value();
+        }
+        if self.children.len() == 1
+            && let Some(entries) = self.children.get("entry")
+            && entries.has_map_entries()
+        {
+            return entries.map();
         }
         if self.children.keys().all(|key| key.parse::<u32>().is_ok()) {
             let mut items: Vec<(u32, Node)> = self
@@ -145,6 +177,26 @@ mod tests {
         );
         let (_, input) = decode(b"Action=X&Filter.1.Name=n&Filter.1.Value.1=v").unwrap();
         assert_eq!(input, json!({"Filter": [{"Name": "n", "Value": ["v"]}]}));
+    }
+
+    #[test]
+    fn maps_become_objects() {
+        let (_, input) = decode(
+            b"Action=X&Attributes.entry.1.key=a&Attributes.entry.1.value=1&Attributes.entry.2.key=b\
+              &Attributes.entry.2.value=&M.entry.1.Name=n&M.entry.1.Value.DataType=String&E.entry.1=x\
+              &F.entry.1.key=a&F.entry.1.more=b",
+        )
+        .unwrap();
+        assert_eq!(
+            input,
+            json!({
+                "Attributes": {"a": "1", "b": ""},
+                "M": {"n": {"DataType": "String"}},
+                // Anything else stays as it is.
+                "E": {"entry": ["x"]},
+                "F": {"entry": [{"key": "a", "more": "b"}]},
+            })
+        );
     }
 
     #[test]

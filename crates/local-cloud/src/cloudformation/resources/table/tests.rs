@@ -150,7 +150,11 @@ fn the_live_properties_of_every_type_are_read() {
 const UNREAD: &[&str] = &[
     "AWS::ApplicationAutoScaling::ScalableTarget SuspendedState",
     "AWS::ApplicationAutoScaling::ScalingPolicy ScalingTargetId",
+    "AWS::CodeBuild::ReportGroup DeleteReports",
     "AWS::CodeCommit::Repository Code",
+    "AWS::CodePipeline::Pipeline ArtifactStores",
+    "AWS::CodePipeline::Pipeline DisableInboundStageTransitions",
+    "AWS::CodePipeline::Pipeline RestartExecutionOnUpdate",
     "AWS::EC2::VPCGatewayAttachment InternetGatewayId",
     "AWS::EC2::Route RouteTableId",
     "AWS::EC2::FlowLog ResourceType",
@@ -214,6 +218,7 @@ fn changes_without_a_call_are_refused() {
             "AWS::KMS::Key KeySpec",
             "AWS::KMS::Key KeyUsage",
             "AWS::Logs::LogGroup LogGroupClass",
+            "AWS::Scheduler::Schedule GroupName",
         ]
     );
 }

@@ -14,6 +14,7 @@ use crate::aws::cloudformation::{self as cfn, Change};
 use crate::aws::state::StackStatusExt as _;
 use crate::config::Project;
 
+mod delivery;
 mod deploy;
 mod events;
 mod history;
@@ -21,25 +22,26 @@ mod outline;
 mod outputs;
 mod part;
 mod preview;
+mod program;
 mod stacks;
 mod statements;
 mod teardown;
 
+pub use delivery::{branch_names, branch_stack, branch_stacks, deployed_stacks};
 pub use deploy::{
     Prepared, StackFailed, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
 };
 pub use history::{Deployment, last_deployments, was_rolled_back};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
-pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview};
+pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview, preview_deletion};
+pub use program::Program;
 pub use stacks::{
-    StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack, endpoint_template,
-    initial_stack, validation_stack,
+    Inputs, StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack,
+    endpoint_template, initial_stack, validation_stack,
 };
 pub use statements::Permissions;
-pub use teardown::{
-    DeployedStack, delete, deployed_stack, deployed_stacks, left_behind, unprotect,
-};
+pub use teardown::{DeployedStack, delete, deployed_stack, left_behind, unprotect};
 
 /// The outcome of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -18,6 +18,7 @@ pub mod monitoring;
 pub mod output;
 pub mod permissions;
 pub mod pin;
+pub mod program;
 pub mod progress;
 pub(crate) mod project_image;
 pub mod prompt;

@@ -10,7 +10,7 @@ use mlops_oci::push::{self, Target};
 use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::source::{Compression, Options, Source};
 
-use crate::aws::branch_image::{self, BranchImage, Why};
+use crate::aws::branch_image::{BranchImage, Why};
 use crate::aws::{self, Clients};
 use crate::config::Project;
 use crate::context::Context;
@@ -47,7 +47,7 @@ pub(crate) async fn of_working_tree(
         refuse_without_system(base.as_deref())?;
     }
     // A branch's name cannot contain two consecutive dots.
-    let tag = format!("{}..dirty", branch_image::tag(&revision.branch));
+    let tag = format!("{}..dirty", revision.branch.tag());
     let tag: ImageTag = tag.parse().with_context(|| {
         format!(
             "the branch name `{}` cannot be used as an image tag",

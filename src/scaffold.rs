@@ -28,7 +28,9 @@ const FILES: &[(&str, &[u8], bool)] = files![
     "README.md" from "README.md" file,
     "baseline/README.md" from "baseline/README.md" file,
     "buildspecs/image.yml" from "buildspecs/image.yml" file,
-    "buildspecs/ml.yml" from "buildspecs/ml.yml" file,
+    "buildspecs/report.yml" from "buildspecs/report.yml" file,
+    "buildspecs/train.yml" from "buildspecs/train.yml" file,
+    "buildspecs/validate.yml" from "buildspecs/validate.yml" file,
     "ci/test.sh" from "ci/test.sh" program,
     "ci/train.sh" from "ci/train.sh" program,
     "data/README.md" from "data/README.md" file,
@@ -98,12 +100,28 @@ pub struct NewProject<'a> {
     pub source: CodeSource,
     /// Their provider, if they are not in CodeCommit.
     pub provider: Option<CodeProvider>,
+    /// Whether its pipelines start by themselves.
+    pub delivery: bool,
     /// Whether to write the example.
     pub example: bool,
 }
 
 /// The files of a project without the example, apart from `mlops.toml`.
-const EMPTY: [&str; 2] = [".gitignore", "buildspecs/image.yml"];
+const EMPTY: [&str; 5] = [
+    ".gitignore",
+    "buildspecs/image.yml",
+    "buildspecs/report.yml",
+    "buildspecs/train.yml",
+    "buildspecs/validate.yml",
+];
+
+/// Returns which files are missing that the builds of `[delivery]` run.
+pub fn missing_buildspecs(root: &Path) -> impl Iterator<Item = &'static str> + use<'_> {
+    let needed = EMPTY
+        .into_iter()
+        .filter(|path| path.starts_with("buildspecs/"));
+    needed.filter(move |path| !root.join(path).is_file())
+}
 
 /// A file that only the example has.
 const OF_EXAMPLE: &str = "image/program/flights.py";
@@ -123,6 +141,7 @@ fn project_file(new: &NewProject<'_>) -> String {
         network,
         source,
         provider,
+        delivery,
         example,
     } = *new;
     let local = if local {
@@ -139,6 +158,18 @@ fn project_file(new: &NewProject<'_>) -> String {
             "source = \"codeconnections\"\nprovider = \"{}\"\n",
             provider.unwrap_or_default().as_str().to_ascii_lowercase()
         ),
+    };
+    let delivery = if delivery {
+        "\n\
+         # A push to one of these branches builds an image, and the image trains a model version.\n\
+         [delivery]\n\
+         branches = [\"develop\"]\n\
+         \n\
+         # Builds have no Docker: they put the packages and the program on this image.\n\
+         [image]\n\
+         base = \"public.ecr.aws/docker/library/python:3.12-slim\"\n"
+    } else {
+        ""
     };
     let sample = if example {
         "# Sent to the endpoint once after each promotion.\n\
@@ -159,6 +190,7 @@ fn project_file(new: &NewProject<'_>) -> String {
          # How notebooks and jobs reach other networks: nat, endpoints or both.\n\
          network = \"{network}\"\n\
          {source}\
+         {delivery}\
          \n\
          [deploy]\n\
          instance_type = \"ml.m5.large\"\n\
@@ -265,6 +297,7 @@ mod tests {
             network: NetworkAccess::Both,
             source: CodeSource::Codeconnections,
             provider: Some(CodeProvider::Gitlab),
+            delivery: false,
             example,
         }
     }

@@ -70,11 +70,6 @@ impl fmt::Display for Why {
     }
 }
 
-/// Returns the tag that pushes from the branch move.
-pub fn tag(branch: &BranchName) -> String {
-    branch.as_str().replace('/', "-")
-}
-
 /// Resolves the image of a branch; an error suggests how to create one.
 pub async fn find(
     clients: &Clients,
@@ -116,7 +111,7 @@ pub async fn of_checkout(
 }
 
 async fn newest(clients: &Clients, repository: &str, branch: &BranchName) -> Result<BranchImage> {
-    let tag = tag(branch);
+    let tag = branch.tag();
     let image = ecr::by_tag(clients, repository, &tag)
         .await?
         .ok_or_else(|| {
@@ -277,6 +272,7 @@ mod tests {
 
     #[test]
     fn branches_become_tags() {
-        assert_eq!(tag(&"feature/x".parse().unwrap()), "feature-x");
+        let branch: BranchName = "feature/x".parse().unwrap();
+        assert_eq!(branch.tag(), "feature-x");
     }
 }

@@ -19,7 +19,7 @@ mod source;
 
 pub use source::{LONGEST, LONGEST_INLINE, TemplateSource};
 
-pub use content::{Resource, begin_deletion, resources, template, update_template};
+pub use content::{Resource, begin_deletion, importers, resources, template, update_template};
 
 /// The current state of a stack.
 #[derive(Debug, Clone)]

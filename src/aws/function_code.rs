@@ -21,7 +21,9 @@ pub struct Code {
     bytes: Vec<u8>,
     /// Its architecture.
     pub architecture: Architecture,
-    /// The zip's key in the artifact bucket; it contains the executable's SHA-256.
+    /// The executable's SHA-256, in hexadecimal.
+    pub checksum: String,
+    /// The zip's key in the artifact bucket; it contains the checksum.
     pub key: String,
 }
 
@@ -44,6 +46,7 @@ impl Code {
             bytes,
             architecture,
             key: format!("validations/code/{hash}.zip"),
+            checksum: hash,
         })
     }
 

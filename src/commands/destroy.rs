@@ -1,25 +1,26 @@
 //! `mlops destroy`: deletes what `mlops init` and the other commands created.
 
-use anyhow::{Result, anyhow};
-use mlops_core::error::{Exit, Hint};
+use anyhow::Result;
+use mlops_core::error::Exit;
 
 use crate::aws::{Clients, hosting, removal};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, DeployedStack};
+use crate::infra::{self, DeployedStack, Part};
 use crate::releases::prune;
 
 mod proof;
 mod report;
+mod stack;
 
 pub use report::Destroyed;
 use report::{Content, Fate, StackFate};
 
 /// Delete the architecture from the account
 ///
-/// Lists what will be deleted and asks. Deletes the stacks in reverse order: the endpoint with its
-/// models, the validation function, the notebook, the roles and the network, and the project's log
-/// groups. Stops the runs of the pipeline. Keeps what cannot be created again (data, artifacts,
+/// Lists what will be deleted and asks. Deletes the stacks in reverse order: the pipelines of the
+/// branches, the endpoint with its models, the validation function, the notebook, the roles and the
+/// network, and the project's log groups. Stops the runs of the pipeline. Keeps what cannot be created again (data, artifacts,
 /// captured traffic, images, model versions, git repositories and their key), unless --delete-data
 /// is given. Reads everything back at the end. After an interruption, run the command again.
 ///
@@ -37,12 +38,6 @@ pub struct DestroyArgs {
 
 /// The command that deletes everything.
 const WITH_DATA: &str = "destroy --delete-data";
-
-/// How often the deletion of a stack is tried.
-const ATTEMPTS: usize = 3;
-
-/// The log bucket in the template: the other buckets write to it, so it is emptied last.
-const LOG_BUCKET: &str = "LogBucket";
 
 /// Runs the command.
 pub async fn run(ctx: &Context, args: &DestroyArgs) -> Result<Destroyed> {
@@ -143,6 +138,11 @@ async fn delete(
             infra::unprotect(clients, ctx.waiter, &ctx.progress, stack).await?;
         }
     }
+    let pipelines = |stack: &&DeployedStack| stack.part == Part::Delivery;
+    // First, so that no build starts another run.
+    for stack in stacks.iter().filter(pipelines) {
+        stack::delete(ctx, clients, stack).await?;
+    }
     for run in removal::stop_runs(clients, ctx.waiter, name).await? {
         ctx.progress.say(format!("run {run}: stopped"));
     }
@@ -150,11 +150,9 @@ async fn delete(
         ctx.progress
             .say(format!("pipeline {name} and its runs: deleted"));
     }
-    for stack in stacks {
-        if stack.part.holds_data() && !with_data {
-            continue;
-        }
-        delete_stack(ctx, clients, stack).await?;
+    let rest = stacks.iter().filter(|stack| !pipelines(stack));
+    for stack in rest.filter(|stack| with_data || !stack.part.holds_data()) {
+        stack::delete(ctx, clients, stack).await?;
     }
     match hosting::endpoint(clients, name).await? {
         Some(endpoint) => ctx.progress.say(format!(
@@ -174,77 +172,4 @@ async fn delete(
         ctx.progress.say(format!("log group {group}: deleted"));
     }
     Ok(())
-}
-
-/// Deletes a stack and what is in its buckets and repositories. Tries again: access logs may arrive after
-/// their bucket was emptied, and what another service used is often free a moment later.
-async fn delete_stack(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
-    let mut failure = None;
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            ctx.waiter.pause().await;
-        }
-        if stack.part.holds_data() {
-            empty(ctx, clients, stack).await?;
-        }
-        failure = infra::delete(clients, ctx.waiter, &ctx.progress, stack).await?;
-        if failure.is_none() {
-            return Ok(());
-        }
-    }
-    Err(anyhow!(
-        "{} could not be deleted: {}",
-        stack.name,
-        failure.unwrap_or_default()
-    ))
-    .hint(
-        "remove the obstacle, then run the command again: it continues where it stopped. A log bucket that \
-         is not empty gets access logs of earlier requests, for some hours",
-    )
-}
-
-/// Empties what CloudFormation deletes only when it is empty.
-async fn empty(ctx: &Context, clients: &Clients, stack: &DeployedStack) -> Result<()> {
-    let buckets = stack.resources.iter();
-    let mut buckets: Vec<_> = buckets
-        .filter(|resource| resource.r#type == "AWS::S3::Bucket")
-        .collect();
-    buckets.sort_by_key(|bucket| bucket.name == LOG_BUCKET);
-    for bucket in &buckets {
-        removal::stop_access_logging(clients, &bucket.id).await?;
-    }
-    for bucket in buckets.into_iter().map(|bucket| bucket.id.as_str()) {
-        let task = ctx.progress.items(format!("emptying {bucket}"), 0);
-        let progress = |found, removed| {
-            task.expect_more(found);
-            task.advance(removed);
-        };
-        let removed = removal::empty_bucket(clients, bucket, &progress).await?;
-        task.done(format!("{bucket}: {} deleted", counted(removed, "version")));
-    }
-    for repository in stack.of_type("AWS::ECR::Repository") {
-        let task = ctx.progress.items(format!("emptying {repository}"), 0);
-        let progress = |found, removed| {
-            task.expect_more(found);
-            task.advance(removed);
-        };
-        let removed = removal::empty_repository(clients, repository, &progress).await?;
-        task.done(format!(
-            "{repository}: {} deleted",
-            counted(removed, "image")
-        ));
-    }
-    for group in stack.of_type("AWS::SageMaker::ModelPackageGroup") {
-        let group = group.rsplit('/').next().unwrap_or(group);
-        let removed = removal::empty_group(clients, group).await?;
-        let removed = counted(removed, "model version");
-        ctx.progress.say(format!("{group}: {removed} deleted"));
-    }
-    Ok(())
-}
-
-/// A number of things: `1 image`, `2 images`.
-fn counted(count: u64, word: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {word}{plural}")
 }

@@ -1,5 +1,6 @@
 //! `mlops init`: deploys the architecture and creates a project.
 
+mod delivery;
 mod report;
 mod seed;
 mod stacks;
@@ -7,18 +8,16 @@ mod start;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 pub use self::report::Initialized;
-use self::report::{Seeds, Started};
-use self::seed::Seed;
+use self::report::Started;
 use self::stacks::Deployments;
+use crate::aws::ecr;
 use crate::aws::function_code::Code;
-use crate::aws::{AwsResultExt, Clients, ecr};
 use crate::config::{CodeProvider, CodeSource, NetworkAccess, Project};
 use crate::context::Context;
-use crate::git::{REMOTE, Repository};
-use crate::infra::{self, Network, PARTS, Part, Platform, Workbench};
+use crate::infra::{self, Network, Part, Platform, Workbench};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
 
@@ -27,7 +26,8 @@ use mlops_core::names::ProjectName;
 /// In a new directory, writes a working example project, creates a git repository, and deploys
 /// six CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
 /// versions), code (git repositories), governance (a role per actor) and workbench (notebook). In
-/// an existing project, updates the stacks and writes no files. Running it again changes nothing,
+/// an existing project, updates the stacks and writes no files. With the section `[delivery]` of mlops.toml, deploys
+/// pipelines that start by themselves: one stack for what they share, and one for each branch. Running it again changes nothing,
 /// and after an interruption it continues. On a terminal, prompts for options that no flag sets. With --local,
 /// the new project remembers the local cloud (`local = true` in mlops.toml), and later commands do
 /// not need --local.
@@ -53,6 +53,10 @@ pub struct InitArgs {
     /// executable that runs the command
     #[arg(long, value_name = "FILE")]
     linux_binary: Option<PathBuf>,
+    /// Let pushes to the develop branch build images and train with them: adds the section
+    /// `[delivery]` to the new mlops.toml
+    #[arg(long)]
+    delivery: bool,
     /// Write no example: only mlops.toml and what every project needs
     #[arg(long)]
     empty: bool,
@@ -73,24 +77,37 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     ));
 
     infra::check_source(clients, &project).await?;
+    let (program, code) = delivery::inputs(ctx, clients, &project, code).await?;
+    let program = program.as_ref();
     let name = &project.file.name;
-    let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
-    let (last, first): (Vec<Part>, Vec<Part>) = initial.partition(|part| *part == Part::Workbench);
+    // The notebook and the pipelines read the repositories when they are created: the first commits come before.
+    let (last, first): (Vec<Part>, Vec<Part>) = Part::initial(&project.file)
+        .partition(|part| matches!(part, Part::Workbench | Part::Delivery));
     let mut deployments = Deployments::default();
     let parts = first.into_iter();
-    deployments.deploy(ctx, clients, &project, parts).await?;
-    // The notebook clones the repositories when it is created: their first commits come before it.
-    let (repositories, url) = seed(ctx, clients, &project).await?;
+    deployments
+        .deploy(ctx, clients, &project, parts, program)
+        .await?;
+    let mut platform = Platform::read(name, &deployments.outputs)?;
+    // Functions and builds find the program when they are deployed.
+    let function = match code {
+        Some(code) => Some(delivery::upload(ctx, clients, &platform, code).await?),
+        None => None,
+    };
+    let (repositories, url) = seed::all(ctx, clients, &project).await?;
     let parts = last.into_iter();
-    deployments.deploy(ctx, clients, &project, parts).await?;
+    deployments
+        .deploy(ctx, clients, &project, parts, program)
+        .await?;
 
     let network = Network::read(name, &deployments.outputs)?;
-    let mut platform = Platform::read(name, &deployments.outputs)?;
     let mut workbench = Workbench::read(name, &deployments.outputs)?;
     let mut deployed = deployments.into_stacks();
-    if let Some(code) = code {
-        deployed.push(stacks::validation(ctx, clients, &project, &platform, code).await?);
+    if let Some((key, architecture)) = function {
+        let spec = infra::validation_stack(&project, &platform, &key, &architecture);
+        deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);
     }
+    deployed.extend(delivery::branches(ctx, clients, &project, program).await?);
     // The address of a local cloud may have changed since the stacks were created.
     let repository = &platform.image_repository;
     platform.image_repository_uri = ecr::repository_uri(clients, repository).await?.to_string();
@@ -119,32 +136,6 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     })
 }
 
-/// Pushes the first commits of the git repositories, if they are in CodeCommit; returns the address of the
-/// project's own.
-async fn seed(
-    ctx: &Context,
-    clients: &Clients,
-    project: &Project,
-) -> Result<(Seeds, Option<String>)> {
-    let mut seeds = Seeds {
-        image: Seed::Empty,
-        exploration: Seed::Empty,
-    };
-    if project.file.architecture.source != CodeSource::Codecommit {
-        return Ok((seeds, None));
-    }
-    let url = clone_url(clients, project.file.name.as_str()).await?;
-    seeds.exploration = seed::exploration(clients, project).await?;
-    if let Some(repository) = Repository::find(&project.root)? {
-        repository.set_remote(REMOTE, &url)?;
-        if ctx.config.local {
-            repository.set_credential_helper(&url, &ctx.config.local_state())?;
-        }
-        seeds.image = seed::image(ctx, project, &repository)?;
-    }
-    Ok((seeds, Some(url)))
-}
-
 /// Checks an existing project against the name, account and region of this command.
 async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Project> {
     if let Some(name) = &args.name
@@ -157,6 +148,14 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         .hint("create the other project in a separate directory");
     }
     let clients = ctx.aws_of(&project).await?;
+    if args.delivery && project.file.delivery.is_none() {
+        return Err(Failure::usage(
+            "this project exists: --delivery is for new ones",
+        ))
+        .hint(
+            "add the section [delivery] to mlops.toml (docs/config.md), then look at `mlops plan`",
+        );
+    }
     let account = clients.account().await?;
     if account != project.file.account || clients.region() != project.file.region {
         return Err(Failure::new(
@@ -208,18 +207,4 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         );
     }
     Ok(project)
-}
-
-async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {
-    let doing = format!("cannot read the CodeCommit repository {repository}");
-    clients
-        .codecommit
-        .get_repository()
-        .repository_name(repository)
-        .send()
-        .await
-        .aws(&doing)?
-        .repository_metadata
-        .and_then(|metadata| metadata.clone_url_http)
-        .context(doing)
 }

@@ -5,7 +5,8 @@ use futures::future::join_all;
 
 use crate::aws::{self, cloudformation};
 use crate::context::Context;
-use crate::infra::{self, PARTS};
+use crate::infra::{self, Inputs, PARTS, Part};
+use crate::program;
 
 mod report;
 
@@ -44,23 +45,44 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
         })
         .map(|(part, _)| *part)
         .collect();
-    let digest = match analyzer {
+    let analyzer = match analyzer {
         Some(image) => Some(image.digest()),
         None => infra::deployed_analyzer(clients, &project).await?,
     };
-    let initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
-    let specs: Vec<_> = initial
-        .map(|part| (part, infra::initial_stack(&project, part, digest)))
+    let inputs = Inputs {
+        analyzer,
+        program: program::of_builds(clients, &project, None).await?,
+    };
+    let mut specs: Vec<_> = Part::initial(&project.file)
+        .map(|part| {
+            let is_new = !deployed.contains(&part);
+            let spec = infra::initial_stack(&project, part, &inputs);
+            (part, is_new, spec)
+        })
         .collect();
+    let branches = infra::branch_stacks(clients, &project).await?;
+    let wanted = infra::branch_names(&project);
+    if let Some(program) = &inputs.program {
+        specs.extend(wanted.iter().map(|(stack, branch)| {
+            let is_new = !branches.iter().any(|known| known.name == *stack);
+            let spec = infra::branch_stack(&project, branch, program);
+            (Part::Delivery, is_new, spec)
+        }));
+    }
     let task = ctx
         .progress
         .spinner(format!("{name}: computing the changes"));
-    let previews = specs.iter().map(|(part, spec)| {
-        infra::preview(clients, ctx.waiter, &ctx.progress, *part, spec, &deployed)
+    let previews = specs.iter().map(|(part, is_new, spec)| {
+        let kind = (*part, *is_new);
+        infra::preview(clients, ctx.waiter, &ctx.progress, kind, spec, &deployed)
     });
     // Each stack is finished, so that none of them keeps its change set because another one failed.
     let previews = join_all(previews).await;
     drop(task);
-    let stacks = previews.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut stacks = previews.into_iter().collect::<Result<Vec<_>>>()?;
+    let removed = branches
+        .iter()
+        .filter(|stack| !wanted.contains_key(&stack.name));
+    stacks.extend(removed.map(infra::preview_deletion));
     Ok(Plan::new(&project, stacks, ctx.command("init")))
 }

@@ -14,7 +14,7 @@ use crate::aws::sagemaker::{models, runs};
 use crate::aws::{Clients, cloudformation, datasets, ecr, hosting};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, PARTS};
+use crate::infra::{self, PARTS, Part};
 use crate::releases::store::Release;
 use crate::releases::{self, proof, restore};
 
@@ -82,6 +82,9 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
         anyhow::Ok((part, cloudformation::stack(clients, &name).await?))
     });
     for (part, stack) in futures::future::try_join_all(found).await? {
+        if part == Part::Delivery && stack.is_none() && project.file.delivery.is_none() {
+            continue;
+        }
         if let Some(stack) = &stack {
             vpc = vpc.or_else(|| stack.outputs.get("VpcId").cloned());
             notebook = notebook.or_else(|| stack.outputs.get("NotebookName").cloned());

@@ -95,9 +95,16 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let start = resolve::start(ctx, clients, &project, source, wanted).await?;
 
     let name = project.file.name.as_str();
-    let pipeline = pipelines::upsert(clients, name, &start.definition, &start.role).await?;
+    let registered = pipelines::upsert(clients, name, &start.definition, &start.role).await?;
     let description = serde_json::to_string(&start.origin)?;
-    let arn = pipelines::start(clients, name, &start.parameters, &description).await?;
+    let arn = pipelines::start(
+        clients,
+        name,
+        registered.version,
+        &start.parameters,
+        &description,
+    )
+    .await?;
     let id = runs::id(&arn).to_owned();
     let show = ctx.command(&format!("runs show {id}"));
     let run = if args.detach {
@@ -134,7 +141,7 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
         status: run.status,
         execution_status: run.execution_status,
         origin: start.origin,
-        pipeline,
+        pipeline: registered.change,
         started: run.started,
         steps: run.steps,
         model,

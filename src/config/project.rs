@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
-use mlops_core::names::{DatasetName, ProjectName};
+use mlops_core::names::{BranchName, DatasetName, ImageTag, ProjectName};
 use serde::{Deserialize, Serialize};
 
 use super::FILE;
@@ -13,8 +13,8 @@ use super::deploy::DeploySection;
 use super::origin::{Origin, lines};
 use super::problem::toml_problem;
 use super::sections::{
-    ArchitectureSection, Branches, DataSection, ImageSection, LocalSection, MonitorSection,
-    PipelineSection, ValidateSection,
+    ArchitectureSection, Branches, CodeSource, DataSection, DeliverySection, ImageSection,
+    LocalSection, MonitorSection, PipelineSection, ValidateSection,
 };
 
 /// The contents of `mlops.toml`.
@@ -33,6 +33,8 @@ pub struct ProjectFile {
     /// The roles of branches.
     #[serde(default)]
     pub branches: Branches,
+    /// The pipelines that start by themselves; none without the section.
+    pub delivery: Option<DeliverySection>,
     /// The container image.
     #[serde(default)]
     pub image: ImageSection,
@@ -60,6 +62,7 @@ impl ProjectFile {
     /// Checks what the types do not enforce: ranges, and paths that stay inside the project.
     fn check(&self) -> Result<(), String> {
         self.deploy.check()?;
+        self.check_delivery()?;
         if let Some(layout) = self
             .image
             .base
@@ -79,6 +82,83 @@ impl ProjectFile {
             if path.is_some_and(|path| !is_inside(path)) {
                 return Err(format!("{key} must be a path inside the project"));
             }
+        }
+        Ok(())
+    }
+}
+
+/// Maximum length of a rule's name (`PutRule`), which consists of project, `-image-` and the branch's image tag.
+const LONGEST_RULE: usize = 64;
+
+impl ProjectFile {
+    /// Returns the branches whose pushes start pipelines.
+    pub fn delivered(&self) -> Vec<BranchName> {
+        match &self.delivery {
+            None => Vec::new(),
+            Some(delivery) => match &delivery.branches {
+                Some(branches) => branches.clone(),
+                None => vec![self.branches.develop.clone()],
+            },
+        }
+    }
+
+    /// Checks a branch of `[delivery]`.
+    fn check_branch(&self, branch: &BranchName) -> Result<(), String> {
+        let wrong = |why: String| Err(format!("delivery.branches: `{branch}` {why}"));
+        if *branch == self.branches.production {
+            return wrong(
+                "is the production branch, which takes only what was promoted".to_owned(),
+            );
+        }
+        let tag = branch.tag();
+        if tag.parse::<ImageTag>().is_err() {
+            return wrong("cannot be used as an image tag".to_owned());
+        }
+        let name = format!("{}-image-{tag}", self.name);
+        if let Some(over) = name.len().checked_sub(LONGEST_RULE + 1) {
+            return wrong(format!("is too long by {} characters", over + 1));
+        }
+        // The patterns of ImageTagMutabilityExclusionFilters in registry.yaml.
+        if *branch != self.branches.develop && !tag.contains(['-', '_', '.']) {
+            return wrong(
+                "needs a `/`, `-`, `_` or `.`: the tags of other branches do not move in the image repository"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_delivery(&self) -> Result<(), String> {
+        let Some(delivery) = &self.delivery else {
+            return Ok(());
+        };
+        if self.architecture.source != CodeSource::Codecommit {
+            return Err(
+                "[delivery] needs repositories in CodeCommit: pipelines of other sources are not \
+                 supported, so start the commands in the provider's own CI (docs/ci.md)"
+                    .to_owned(),
+            );
+        }
+        let mut suffixes = BTreeMap::new();
+        for branch in self.delivered() {
+            self.check_branch(&branch)?;
+            if let Some(other) = suffixes.insert(branch.stack_suffix(), branch.clone()) {
+                return Err(format!(
+                    "delivery.branches: the stacks of `{other}` and `{branch}` would have the same name"
+                ));
+            }
+        }
+        if let Some(email) = &delivery.email
+            && !email.contains('@')
+        {
+            return Err(format!(
+                "delivery.email: `{email}` is not an e-mail address"
+            ));
+        }
+        if let Some(webhook) = &delivery.webhook
+            && !webhook.starts_with("https://")
+        {
+            return Err("delivery.webhook must begin with https://".to_owned());
         }
         Ok(())
     }

@@ -182,6 +182,18 @@ pub struct DataSection {
     pub name: Option<DatasetName>,
 }
 
+/// `[delivery]`: pipelines that start by themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliverySection {
+    /// The branches with pipelines [default: the develop branch].
+    pub branches: Option<Vec<BranchName>>,
+    /// Where notifications are sent by e-mail.
+    pub email: Option<String>,
+    /// Where notifications are sent as HTTPS requests.
+    pub webhook: Option<String>,
+}
+
 /// `[pipeline]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -3,6 +3,8 @@
 use mlops_core::names::ProjectName;
 use serde::Serialize;
 
+use crate::config::ProjectFile;
+
 /// A part of the architecture: one stack with one life cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,6 +21,8 @@ pub enum Part {
     Governance,
     /// The notebook.
     Workbench,
+    /// What the pipelines of all branches share; each branch has a stack of its own.
+    Delivery,
     /// The validation function, deployed by `validate --on lambda`.
     Validation,
     /// The endpoint, deployed by `promote`.
@@ -26,13 +30,14 @@ pub enum Part {
 }
 
 /// Every part, in the order in which they are deployed; each needs only earlier ones.
-pub const PARTS: [Part; 8] = [
+pub const PARTS: [Part; 9] = [
     Part::Data,
     Part::Network,
     Part::Registry,
     Part::Code,
     Part::Governance,
     Part::Workbench,
+    Part::Delivery,
     Part::Validation,
     Part::Endpoint,
 ];
@@ -47,6 +52,7 @@ impl Part {
             Self::Code => "code",
             Self::Governance => "governance",
             Self::Workbench => "workbench",
+            Self::Delivery => "delivery",
             Self::Validation => "validation",
             Self::Endpoint => "endpoint",
         }
@@ -57,13 +63,24 @@ impl Part {
         format!("{project}-{}", self.as_str())
     }
 
-    /// Whether `mlops init` deploys it; other commands deploy the rest when they need it.
-    pub fn is_deployed_by_init(self) -> bool {
-        !matches!(self, Self::Validation | Self::Endpoint)
+    /// The parts that `mlops init` deploys for a project, in their order. Other commands deploy the rest when they
+    /// need it.
+    pub fn initial(project: &ProjectFile) -> impl Iterator<Item = Self> + use<> {
+        let delivers = project.delivery.is_some();
+        PARTS.into_iter().filter(move |part| match part {
+            Self::Validation | Self::Endpoint => false,
+            Self::Delivery => delivers,
+            _ => true,
+        })
     }
 
     /// Whether it holds what cannot be created again, and keeps it when the stack is deleted.
     pub fn holds_data(self) -> bool {
         matches!(self, Self::Data | Self::Registry | Self::Code)
+    }
+
+    /// Whether something in it must be emptied before it can be deleted.
+    pub fn has_contents(self) -> bool {
+        self.holds_data() || self == Self::Delivery
     }
 }

@@ -9,6 +9,7 @@ use super::outline;
 use super::part::Part;
 use super::stacks::StackSpec;
 use super::statements::Permissions;
+use super::teardown::DeployedStack;
 use crate::aws::Clients;
 use crate::aws::cloudformation::Change;
 use crate::progress::Progress;
@@ -23,6 +24,8 @@ pub enum StackEffect {
     Update,
     /// It is up to date.
     Unchanged,
+    /// It would be deleted.
+    Delete,
 }
 
 /// What would happen to a resource.
@@ -127,13 +130,36 @@ fn lost(kind: &str) -> &'static str {
     }
 }
 
-/// Computes the changes of a stack and leaves nothing behind. `deployed` are the parts whose stacks
-/// exist.
+/// Returns what the deletion of a stack deletes.
+pub fn preview_deletion(stack: &DeployedStack) -> StackPreview {
+    let resources = stack.resources.iter();
+    StackPreview {
+        part: stack.part,
+        stack: stack.name.clone(),
+        effect: StackEffect::Delete,
+        from_template: false,
+        deleted_first: false,
+        changes: resources
+            .map(|resource| ResourcePreview {
+                effect: Effect::Removed,
+                resource: resource.name.clone(),
+                r#type: resource.r#type.clone(),
+                condition: None,
+                properties: Vec::new(),
+                lost: Some(lost(&resource.r#type)),
+                permissions: Permissions::default(),
+            })
+            .collect(),
+    }
+}
+
+/// Computes the changes of a stack and leaves nothing behind. `is_new` says that it does not exist yet;
+/// `deployed` are the parts whose stacks exist.
 pub async fn preview(
     clients: &Clients,
     waiter: Waiter,
     progress: &Progress,
-    part: Part,
+    (part, is_new): (Part, bool),
     spec: &StackSpec,
     deployed: &[Part],
 ) -> Result<StackPreview> {
@@ -145,7 +171,6 @@ pub async fn preview(
         deleted_first: false,
         changes: Vec::new(),
     };
-    let is_new = !deployed.contains(&part);
     preview.deleted_first = is_new && is_failed(clients, waiter, progress, spec).await?;
     let needs_others = is_new && spec.imports().any(|from| !deployed.contains(&from));
     if preview.deleted_first || needs_others {

@@ -40,8 +40,12 @@ impl DeployedStack {
     }
 }
 
-/// Returns the project's stacks, in the order in which they can be deleted.
-pub async fn deployed_stacks(clients: &Clients, project: &Project) -> Result<Vec<DeployedStack>> {
+/// Returns the stacks of the project's parts, in the order in which they can be deleted. The stacks of its branches
+/// must be deleted before.
+pub(super) async fn deployed_parts(
+    clients: &Clients,
+    project: &Project,
+) -> Result<Vec<DeployedStack>> {
     let found = PARTS.map(|part| deployed_stack(clients, project, part));
     let found = futures::future::try_join_all(found).await?;
     Ok(found.into_iter().flatten().rev().collect())
@@ -53,7 +57,15 @@ pub async fn deployed_stack(
     project: &Project,
     part: Part,
 ) -> Result<Option<DeployedStack>> {
-    let name = part.stack(&project.file.name);
+    find(clients, part, part.stack(&project.file.name)).await
+}
+
+/// Returns a stack of a part by its name, if it exists.
+pub(super) async fn find(
+    clients: &Clients,
+    part: Part,
+    name: String,
+) -> Result<Option<DeployedStack>> {
     let Some(stack) = cfn::stack(clients, &name).await? else {
         return Ok(None);
     };

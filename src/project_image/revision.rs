@@ -115,17 +115,12 @@ impl Revision {
 
     /// The commit's tag is for committed files only; the branch's tag moves.
     pub(crate) fn tags(&self) -> Result<Vec<ImageTag>> {
-        let branch = self
-            .branch
-            .as_str()
-            .replace('/', "-")
-            .parse()
-            .with_context(|| {
-                format!(
-                    "the branch name `{}` cannot be used as an image tag",
-                    self.branch
-                )
-            })?;
+        let branch = self.branch.tag().parse().with_context(|| {
+            format!(
+                "the branch name `{}` cannot be used as an image tag",
+                self.branch
+            )
+        })?;
         if self.dirty {
             return Ok(vec![branch]);
         }

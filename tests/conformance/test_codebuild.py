@@ -116,7 +116,8 @@ def test_a_build_is_isolated_and_has_the_session_of_its_role(client, codebuild, 
             "echo user $(id -u) processes $(ls /proc | grep -c '^[0-9]') in $PWD home $HOME",
             "touch /tmp/of-this-build && ls -A /tmp",
             "for d in /usr /etc /var /root; do touch $d/of-this-build 2>/dev/null && exit 1; done; true",
-            "touch /var/tmp/x $HOME/x $CODEBUILD_SRC_DIR/x",
+            "touch /var/tmp/x $HOME/x $CODEBUILD_SRC_DIR/x /dev/shm/of-this-build",
+            "find /sys /proc/sys /run -writable -type f 2>/dev/null | head -3 | grep . && exit 1; true",
             "git --version && python3 --version && env | sort | grep -v TOKEN",
         )
     )
@@ -125,7 +126,7 @@ def test_a_build_is_isolated_and_has_the_session_of_its_role(client, codebuild, 
     assert build["buildStatus"] == "SUCCEEDED", lines
     assert [phase["phaseType"] for phase in build["phases"]] == PHASES
     assert "touch" not in lines and "of-this-build" in lines
-    assert not os.path.exists("/tmp/of-this-build")
+    assert not os.path.exists("/tmp/of-this-build") and not os.path.exists("/dev/shm/of-this-build")
     # The server's user can be the superuser.
     for directory in ("/usr", "/etc", "/var", "/root", "/var/tmp"):
         assert not os.path.exists(f"{directory}/of-this-build") and not os.path.exists(f"{directory}/x")

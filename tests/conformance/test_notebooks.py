@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
 from test_server import Server
@@ -166,10 +167,14 @@ def test_a_script_cannot_change_the_machine(server, tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
     outside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "written-by-a-notebook")
+    # The superuser may write this one, whatever namespaces it is in.
+    setting = Path("/proc/sys/kernel/core_pattern")
+    before = setting.read_text()
     server.lifecycle(
         "hostile",
         on_start=f"#!/bin/bash\necho x > {outside}\necho x > /usr/bin/written-by-a-notebook\n"
-        f"echo x >> /etc/hosts\numount /home\nmount -o remount,rw /\nls -A {server.state}\nls -A ~root/.aws\necho end\n",
+        f"echo x >> /etc/hosts\numount /home\nmount -o remount,rw /\n"
+        f"umount {setting}\nmount -o remount,rw /proc/sys\necho x > {setting}\ntouch /dev/shm/written-by-a-notebook\nls -A {server.state}\nls -A ~root/.aws\necho end\n",
     )
     server.create("hostile", LifecycleConfigName="hostile")
     lines = server.logged("hostile")
@@ -178,6 +183,8 @@ def test_a_script_cannot_change_the_machine(server, tmp_path):
     with open("/etc/hosts") as file:
         assert "x" not in file.read().splitlines()
     assert not any("address.json" in line for line in lines), lines
+    assert setting.read_text() == before
+    assert not os.path.exists("/dev/shm/written-by-a-notebook")
     server.delete("hostile")
 
 

@@ -19,10 +19,10 @@ from conftest import BIN
 PAGE = Path(__file__).parents[2] / "docs/roles.md"
 ACTORS = [
     "data-scientist", "ml-engineer", "approver", "reader", "image-build", "ml-build", "training", "validation",
-    "monitor", "endpoint", "retrain-gate", "deployer",
+    "monitor", "endpoint", "retrain-gate", "deployer", "pipeline", "events",
 ]
 ACCOUNT, REGION = "000000000000", "us-east-1"
-DENIALS = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+DENIALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
 def arn(service, resource):
@@ -152,6 +152,28 @@ CALLS = {
     ("sagemaker:StartPipelineExecution", "pipeline"): Call(
         "sagemaker", "start_pipeline_execution", arn("sagemaker", "pipeline/flights"), PipelineName="flights",
     ),
+    ("codepipeline:StartPipelineExecution", "`flights-ml-develop`"): Call(
+        "codepipeline", "start_pipeline_execution", arn("codepipeline", "flights-ml-develop"), name="flights-ml-develop",
+    ),
+    ("codepipeline:ListPipelineExecutions", "`flights-ml-develop`"): Call(
+        "codepipeline", "list_pipeline_executions", arn("codepipeline", "flights-ml-develop"),
+        pipelineName="flights-ml-develop",
+    ),
+    ("codepipeline:PutApprovalResult", "an action of `flights-deploy`"): Call(
+        "codepipeline", "put_approval_result", arn("codepipeline", "flights-deploy/Review/Review"),
+        pipelineName="flights-deploy", stageName="Review", actionName="Review", token="0" * 36,
+        result={"summary": "", "status": "Approved"},
+    ),
+    ("codebuild:StartBuild", "build `flights-ml-build`"): Call(
+        "codebuild", "start_build", arn("codebuild", "project/flights-ml-build"), projectName="flights-ml-build",
+    ),
+    ("codebuild:BatchGetBuilds", "build `flights-ml-build`"): Call(
+        "codebuild", "batch_get_builds", arn("codebuild", "project/flights-ml-build"), ids=["flights-ml-build:1"],
+    ),
+    ("sns:Publish", "topic `flights-delivery`"): Call(
+        "sns", "publish", arn("sns", "flights-delivery"), TopicArn=arn("sns", "flights-delivery"), Message="1",
+    ),
+    ("s3:PutObject", "delivery: `a`"): s3("put_object", "delivery", "a", Body=b"1"),
     ("sagemaker:StopTrainingJob", "job of a pipeline"): training_job("pipelines-none"),
     ("sagemaker:StopTrainingJob", "any other job"): training_job("somebody-elses"),
     ("sagemaker:UpdateModelPackage", "its approval"): package(
@@ -261,6 +283,8 @@ def objects(sessions):
     s3, kms = sessions().client("s3"), sessions().client("kms")
     for kind, key in [("data", "datasets/flights/a.csv"), ("capture", "flights/a.jsonl")]:
         s3.put_object(Bucket=bucket(kind), Key=key, Body=b"1")
+    # Without the section [delivery], the project has no topic.
+    sessions().client("sns").create_topic(Name="flights-delivery")
     s3.create_bucket(Bucket="another-project")
     s3.put_object(Bucket="another-project", Key="secret", Body=b"1")
     key = kms.describe_key(KeyId="alias/flights")["KeyMetadata"]["Arn"]

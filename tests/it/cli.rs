@@ -25,7 +25,7 @@ fn an_unknown_key_in_the_project_is_named() {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\ncolour = 1\n",
     );
     sandbox.mlops(["config", "show"]).code(2).stdout("").stderr(str![[r#"
-error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `architecture`, `branches`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
+error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `architecture`, `branches`, `delivery`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
 hint: see docs/config.md for all keys
 
 "#]]);
@@ -94,6 +94,7 @@ architecture.source         codecommit     default
 architecture.provider       github         default
 branches.develop            develop        default
 branches.production         main           default
+delivery                    -              default
 image.directory             image          default
 image.builder               auto           default
 image.base                  -              default

@@ -233,17 +233,27 @@ fn a_scan_is_a_gate() {
         "findings.json",
         findings(&["MEDIUM", "HIGH", "UNDEFINED", "HIGH"]),
     );
+    let scan = ["local", "inject", "scan", "--repository", "flights"];
     let inject = |digest: &str| {
-        let arguments = [
-            "local",
-            "inject",
-            "scan",
-            "--repository",
-            "flights",
-            "--digest",
-        ];
-        sandbox.mlops(arguments.into_iter().chain([digest, "findings.json"]))
+        sandbox.mlops(
+            scan.into_iter()
+                .chain(["--digest", digest, "findings.json"]),
+        )
     };
+    // What is known of every image is known of this one, until it has findings of its own.
+    sandbox.write("none.json", findings(&[]));
+    let loaded = sandbox
+        .mlops(scan.into_iter().chain(["none.json"]))
+        .success();
+    assert!(
+        loaded.stdout.contains("every image of flights"),
+        "{}",
+        loaded.stdout
+    );
+    let found = image(&sandbox, &["scan", "--fail-on", "low"])
+        .success()
+        .json();
+    assert_eq!(found["counts"], json!({}));
     let loaded = inject(&digest).success();
     assert!(
         loaded.stdout.contains("2 HIGH, 1 MEDIUM"),

@@ -129,7 +129,7 @@ fn a_connection_takes_the_place_of_the_repositories() {
     for line in [
         "connection         arn:aws:codeconnections:us-east-1:000000000000:connection/",
         "A new connection is PENDING until somebody authorizes it",
-        "Wrote 3 files",
+        "Wrote 6 files",
         "Next: write image/ and pipeline.json",
     ] {
         assert!(first.stdout.contains(line), "{line}: {}", first.stdout);

@@ -461,6 +461,15 @@ fn the_table_lists_exactly_what_each_command_calls() {
     data(&mut recorder);
     models(&mut recorder);
     checks(&mut recorder);
+    // Of a branch that does not exist, so that nothing is built.
+    let settings = recorder.sandbox.path().join("mlops.toml");
+    let settings = std::fs::read_to_string(settings).unwrap();
+    let delivery = "\n[delivery]\nbranches = [\"team/none\"]\n";
+    recorder.sandbox.write("mlops.toml", settings + delivery);
+    small_project::commit(&recorder.sandbox);
+    // The second one looks for pipelines of other branches.
+    let _ = recorder.plain("init").success();
+    let _ = recorder.plain("init").success();
     let _ = recorder.plain("plan").success();
     let delete = ["endpoint", "delete", "--yes"];
     let _ = recorder.run("endpoint delete", &delete).success();

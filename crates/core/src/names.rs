@@ -150,6 +150,20 @@ name!(
     }
 );
 
+impl BranchName {
+    /// Returns the image tag that pushes from the branch move: the name with `/` replaced by `-`. Tags do not allow
+    /// every character of branch names.
+    pub fn tag(&self) -> String {
+        self.as_str().replace('/', "-")
+    }
+
+    /// Returns the end of the name of the branch's stack: every character that names of stacks do not allow is `-`.
+    pub fn stack_suffix(&self) -> String {
+        let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        self.as_str().chars().map(allowed).collect()
+    }
+}
+
 /// A version of a model package group: 1, 2, 3, …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -193,6 +193,8 @@ pub(crate) struct PipelineBuild {
     /// The output artifacts: the first is the buildspec's `artifacts`, and with several, each is the secondary
     /// artifact of its name.
     pub(crate) outputs: Vec<PipelineArtifact>,
+    /// `BuildspecOverride`: a file of the primary input or a definition, instead of the project's.
+    pub(crate) buildspec: Option<String>,
     /// Environment variables that override those of the project: name, value and type.
     pub(crate) variables: Vec<(String, String, VariableType)>,
     /// The KMS key of the pipeline's artifact store.

@@ -97,13 +97,13 @@ pub fn run_job_process(arguments: &[String]) -> std::process::ExitCode {
 }
 
 /// Adds findings of a vulnerability scan to the state of a local cloud, for the image with a
-/// digest, and counts them by severity. `findings` is JSON as printed by `aws ecr
-/// describe-image-scan-findings`.
+/// digest or for every image of the repository, and counts them by severity. `findings` is JSON as
+/// printed by `aws ecr describe-image-scan-findings`.
 pub fn inject_scan(
     host: &Host,
     state: &std::path::Path,
     repository: &str,
-    digest: &str,
+    digest: Option<&str>,
     findings: &[u8],
 ) -> anyhow::Result<std::collections::BTreeMap<String, u64>> {
     seal::check(state, host)?;

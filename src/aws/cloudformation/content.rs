@@ -54,6 +54,28 @@ pub async fn resources(clients: &Clients, stack: &str) -> Result<Vec<Resource>> 
     Ok(found)
 }
 
+/// No stack imports the value, or nothing exports it.
+const NOT_IMPORTED: [Expected; 1] = [Expected::message(
+    "ValidationError",
+    "Export '",
+    "' is not imported by any stack",
+)];
+
+/// Returns the names of the stacks that import a value, by the name of its export.
+pub async fn importers(clients: &Clients, export: &str) -> Result<Vec<String>> {
+    let doing = format!("cannot find the stacks that import {export}");
+    let list = clients.cloudformation.list_imports().export_name(export);
+    let mut pages = list.into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let Some(page) = page.aws_unless(&doing, &NOT_IMPORTED)? else {
+            break;
+        };
+        found.extend(page.imports.unwrap_or_default());
+    }
+    Ok(found)
+}
+
 /// Returns the text of a stack's template.
 pub async fn template(clients: &Clients, stack: &str) -> Result<String> {
     let doing = format!("cannot read the template of the stack {stack}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use aws_sdk_sagemaker::types::Parameter;
+use aws_sdk_sagemaker::types::{Parameter, SortOrder};
 use serde::Serialize;
 
 use crate::aws::{AwsResultExt, Clients, Missing};
@@ -20,12 +20,29 @@ pub enum Upsert {
     Unchanged,
 }
 
-/// Creates the pipeline, or updates it if its definition or role differs.
-pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str) -> Result<Upsert> {
+/// A definition that a run can start.
+#[derive(Debug, Clone, Copy)]
+pub struct Registered {
+    /// What was done.
+    pub change: Upsert,
+    /// The version of the pipeline that has the definition; `None` if SageMaker named none.
+    pub version: Option<i64>,
+}
+
+/// Creates the pipeline, or updates it if its definition or role differs. Another client may do the same at the same
+/// time, with another definition: start the version that is returned.
+pub async fn upsert(
+    clients: &Clients,
+    name: &str,
+    definition: &str,
+    role: &str,
+) -> Result<Registered> {
+    let newest = newest_version(clients, name).await?;
     let current = clients
         .sagemaker
         .describe_pipeline()
         .pipeline_name(name)
+        .set_pipeline_version_id(newest)
         .send()
         .await
         .aws_if_found(
@@ -42,12 +59,18 @@ pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str)
             .send()
             .await
             .aws(format!("cannot create the pipeline `{name}`"))?;
-        return Ok(Upsert::Created);
+        return Ok(Registered {
+            change: Upsert::Created,
+            version: None,
+        });
     };
     if current.pipeline_definition() == Some(definition) && current.role_arn() == Some(role) {
-        return Ok(Upsert::Unchanged);
+        return Ok(Registered {
+            change: Upsert::Unchanged,
+            version: newest,
+        });
     }
-    clients
+    let updated = clients
         .sagemaker
         .update_pipeline()
         .pipeline_name(name)
@@ -56,13 +79,35 @@ pub async fn upsert(clients: &Clients, name: &str, definition: &str, role: &str)
         .send()
         .await
         .aws(format!("cannot update the pipeline `{name}`"))?;
-    Ok(Upsert::Updated)
+    Ok(Registered {
+        change: Upsert::Updated,
+        version: updated.pipeline_version_id,
+    })
 }
 
-/// Starts a run and returns its ARN.
+/// Returns the id of the pipeline's newest version, if the pipeline exists.
+async fn newest_version(clients: &Clients, name: &str) -> Result<Option<i64>> {
+    let listed = clients
+        .sagemaker
+        .list_pipeline_versions()
+        .pipeline_name(name)
+        .sort_order(SortOrder::Descending)
+        .max_results(1)
+        .send()
+        .await
+        .aws_if_found(
+            format!("cannot list the versions of the pipeline `{name}`"),
+            Missing::Resource,
+        )?;
+    let versions = listed.and_then(|listed| listed.pipeline_version_summaries);
+    Ok(versions.and_then(|versions| versions.first()?.pipeline_version_id))
+}
+
+/// Starts a run of a version of the pipeline and returns its ARN.
 pub async fn start(
     clients: &Clients,
     name: &str,
+    version: Option<i64>,
     parameters: &BTreeMap<String, String>,
     description: &str,
 ) -> Result<String> {
@@ -70,6 +115,7 @@ pub async fn start(
         .sagemaker
         .start_pipeline_execution()
         .pipeline_name(name)
+        .set_pipeline_version_id(version)
         .pipeline_execution_description(description);
     for (name, value) in parameters {
         request = request.pipeline_parameters(Parameter::builder().name(name).value(value).build());

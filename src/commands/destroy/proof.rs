@@ -1,11 +1,13 @@
 //! Reads back, through each service, that nothing is left.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use crate::aws::state::StackStatusExt as _;
 use crate::aws::{AwsResultExt, Clients, Missing, cloudformation, ecr, hosting, removal};
 use crate::config::Project;
-use crate::infra::{self, DeployedStack, PARTS};
+use crate::infra::{self, DeployedStack, PARTS, Part};
 
 /// What was read back.
 #[derive(Debug, Default)]
@@ -37,11 +39,13 @@ pub(super) async fn read_back(
 ) -> Result<Found> {
     let name = project.file.name.as_str();
     let mut found = Found::default();
-    for part in PARTS {
-        if part.holds_data() && !with_data {
-            continue;
-        }
-        let stack = part.stack(&project.file.name);
+    let parts = PARTS
+        .into_iter()
+        .filter(|part| with_data || !part.holds_data());
+    let mut names: BTreeSet<String> = parts.map(|part| part.stack(&project.file.name)).collect();
+    let branches = deleted.iter().filter(|stack| stack.part == Part::Delivery);
+    names.extend(branches.map(|stack| stack.name.clone()));
+    for stack in names {
         let read = cloudformation::stack(clients, &stack).await?;
         let exists = read.is_some_and(|stack| !stack.status.is_empty());
         found.add(format!("stack {stack}"), exists, AGAIN);

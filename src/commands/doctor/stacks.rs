@@ -13,12 +13,13 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 
-/// The stacks of the project: the part of the architecture, and the name.
-fn stack_names(project: &Project) -> Vec<(&'static str, String)> {
+/// The stacks of the project: what they are, and their names.
+fn stack_names(project: &Project) -> Vec<(String, String)> {
     let name = &project.file.name;
-    infra::PARTS
-        .map(|part| (part.as_str(), part.stack(name)))
-        .into()
+    let parts = infra::PARTS.map(|part| (part.as_str().to_owned(), part.stack(name)));
+    let branches = infra::branch_names(project).into_iter();
+    let branches = branches.map(|(stack, branch)| (format!("delivery of {branch}"), stack));
+    parts.into_iter().chain(branches).collect()
 }
 
 /// The states of the project's stacks.

@@ -9,7 +9,6 @@ use mlops_core::names::BranchName;
 use mlops_oci::Digest;
 
 use super::used_by::UsedBy;
-use crate::aws::branch_image;
 use crate::aws::ecr::Described;
 use crate::config::Project;
 use crate::git::Repository;
@@ -50,7 +49,7 @@ pub(super) fn branches(
         let Ok(branch) = name.parse::<BranchName>() else {
             continue;
         };
-        let tag = branch_image::tag(&branch);
+        let tag = branch.tag();
         if let Some(image) = images.iter().find(|image| image.tags.contains(&tag)) {
             let used = used.entry(image.digest).or_default();
             used.branches.insert(name);

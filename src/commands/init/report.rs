@@ -7,7 +7,7 @@ use mlops_core::names::ProjectName;
 use mlops_core::text::table;
 use serde::Serialize;
 
-use super::seed::Seed;
+use super::seed::Seeds;
 use crate::infra::{Action, Network, Platform, Workbench};
 use crate::output::Report;
 
@@ -39,13 +39,6 @@ pub(super) struct Deployed {
     pub(super) stack: String,
     pub(super) action: Action,
     pub(super) changes: usize,
-}
-
-/// What the two repositories got.
-#[derive(Debug, Serialize)]
-pub(super) struct Seeds {
-    pub(super) image: Seed,
-    pub(super) exploration: Seed,
 }
 
 impl Report for Initialized {}

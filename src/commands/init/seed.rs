@@ -6,7 +6,7 @@ use aws_sdk_codecommit::types::PutFileEntry;
 use serde::Serialize;
 
 use crate::aws::{AwsResultExt, Clients};
-use crate::config::{Project, shell};
+use crate::config::{CodeSource, Project, shell};
 use crate::context::Context;
 use crate::git::{REMOTE, Repository};
 use crate::scaffold;
@@ -24,6 +24,53 @@ pub(super) enum Seed {
     Unchanged,
     /// Nothing: it is still empty.
     Empty,
+}
+
+/// What the two repositories got.
+#[derive(Debug, Serialize)]
+pub(super) struct Seeds {
+    pub(super) image: Seed,
+    pub(super) exploration: Seed,
+}
+
+/// Pushes the first commits of the git repositories, if they are in CodeCommit; returns the address of the
+/// project's own.
+pub(super) async fn all(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+) -> Result<(Seeds, Option<String>)> {
+    let mut seeds = Seeds {
+        image: Seed::Empty,
+        exploration: Seed::Empty,
+    };
+    if project.file.architecture.source != CodeSource::Codecommit {
+        return Ok((seeds, None));
+    }
+    let url = clone_url(clients, project.file.name.as_str()).await?;
+    seeds.exploration = exploration(clients, project).await?;
+    if let Some(repository) = Repository::find(&project.root)? {
+        repository.set_remote(REMOTE, &url)?;
+        if ctx.config.local {
+            repository.set_credential_helper(&url, &ctx.config.local_state())?;
+        }
+        seeds.image = image(ctx, project, &repository)?;
+    }
+    Ok((seeds, Some(url)))
+}
+
+async fn clone_url(clients: &Clients, repository: &str) -> Result<String> {
+    let doing = format!("cannot read the CodeCommit repository {repository}");
+    clients
+        .codecommit
+        .get_repository()
+        .repository_name(repository)
+        .send()
+        .await
+        .aws(&doing)?
+        .repository_metadata
+        .and_then(|metadata| metadata.clone_url_http)
+        .context(doing)
 }
 
 /// Pushes the project's branch with git, so that the repository and the working copy have one history.

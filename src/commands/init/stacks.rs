@@ -6,11 +6,10 @@ use anyhow::Result;
 use futures::future::join_all;
 
 use super::report::Deployed;
-use crate::aws::function_code::Code;
 use crate::aws::{self, Clients};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, Part, Platform, StackSpec};
+use crate::infra::{self, Inputs, Part, Program, StackSpec};
 
 /// Outputs of stacks.
 type Outputs = BTreeMap<String, String>;
@@ -36,18 +35,24 @@ impl Deployments {
         clients: &Clients,
         project: &Project,
         parts: impl Iterator<Item = Part>,
+        program: Option<&Program>,
     ) -> Result<()> {
+        let inputs = Inputs {
+            analyzer: None,
+            program: program.cloned(),
+        };
         let mut waiting: Vec<Part> = parts.collect();
         while !waiting.is_empty() {
             let (ready, later): (Vec<Part>, Vec<Part>) = waiting.into_iter().partition(|part| {
-                let spec = infra::initial_stack(project, *part, None);
+                let spec = infra::initial_stack(project, *part, &inputs);
                 spec.imports().all(|from| self.done.contains_key(&from))
             });
             let ready = ready.into_iter().map(async |part| {
                 let deployed = if part == Part::Registry {
                     registry(ctx, clients, project).await
                 } else {
-                    deploy(ctx, clients, &infra::initial_stack(project, part, None)).await
+                    let spec = infra::initial_stack(project, part, &inputs);
+                    deploy(ctx, clients, &spec).await
                 };
                 (part, deployed)
             });
@@ -63,7 +68,12 @@ impl Deployments {
     }
 }
 
-async fn deploy(ctx: &Context, clients: &Clients, spec: &StackSpec) -> Result<(Deployed, Outputs)> {
+/// Deploys a stack.
+pub(super) async fn deploy(
+    ctx: &Context,
+    clients: &Clients,
+    spec: &StackSpec,
+) -> Result<(Deployed, Outputs)> {
     let outcome = infra::deploy(clients, ctx.waiter, &ctx.progress, spec).await?;
     let deployed = Deployed {
         stack: outcome.stack,
@@ -71,21 +81,6 @@ async fn deploy(ctx: &Context, clients: &Clients, spec: &StackSpec) -> Result<(D
         changes: outcome.changes.len(),
     };
     Ok((deployed, outcome.outputs))
-}
-
-/// Deploys the validation function, whose stack names the executable by its checksum.
-pub(super) async fn validation(
-    ctx: &Context,
-    clients: &Clients,
-    project: &Project,
-    platform: &Platform,
-    code: Code,
-) -> Result<Deployed> {
-    let spec = infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
-    let task = ctx.progress.task("Uploading the function's code");
-    code.upload(clients, &platform.artifact_bucket).await?;
-    drop(task);
-    Ok(deploy(ctx, clients, &spec).await?.0)
 }
 
 /// Deploys the registry, and pushes the analyzer's image to it.
@@ -120,7 +115,11 @@ async fn registry(
         Some(before) => push(before).await?,
         None => false,
     };
-    let spec = infra::initial_stack(project, Part::Registry, digest);
+    let inputs = Inputs {
+        analyzer: digest,
+        program: None,
+    };
+    let spec = infra::initial_stack(project, Part::Registry, &inputs);
     let (deployed, outputs) = deploy(ctx, clients, &spec).await?;
     if !is_pushed {
         push(&outputs).await?;

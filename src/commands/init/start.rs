@@ -8,7 +8,7 @@ use mlops_core::names::ProjectName;
 
 use super::InitArgs;
 use super::report::Started;
-use crate::config::{NetworkAccess, Project};
+use crate::config::{CodeSource, NetworkAccess, Project};
 use crate::context::Context;
 use crate::git::Repository;
 use crate::infra;
@@ -21,6 +21,18 @@ pub(super) async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, St
         Some(name) => name.clone(),
         None => name(ctx, directory)?,
     };
+    if args.delivery && args.source == Some(CodeSource::Codeconnections) {
+        return Err(Failure::usage(
+            "--delivery needs repositories in CodeCommit: pipelines of other sources are not supported",
+        ))
+        .hint("start the commands in the provider's own CI: docs/ci.md");
+    }
+    if args.delivery && args.linux_binary.is_none() && !cfg!(target_os = "linux") {
+        return Err(Failure::usage(
+            "the builds of --delivery need mlops for Linux",
+        ))
+        .hint("pass --linux-binary FILE with the executable for Linux");
+    }
     let example = !args.empty && example(ctx)?;
     scaffold::check(directory, example)?;
     let network = match args.network {
@@ -41,6 +53,7 @@ pub(super) async fn start(ctx: &Context, args: &InitArgs) -> Result<(Project, St
         network,
         source: args.source.unwrap_or_default(),
         provider: args.provider,
+        delivery: args.delivery,
         example,
     };
     let files = scaffold::write(directory, &new)?;

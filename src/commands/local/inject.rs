@@ -135,8 +135,9 @@ impl From<Step> for local::Step {
 /// Load the findings of a vulnerability scan for an image
 ///
 /// FILE is the output of `aws ecr describe-image-scan-findings`, or its `imageScanFindings` object.
-/// The image then counts as scanned, with these findings; loading again replaces them. Works
-/// whether or not the local cloud is running.
+/// The image then counts as scanned, with these findings; loading again replaces them. Without
+/// --digest, every image of the repository that has no findings of its own counts as scanned, also
+/// those that are pushed later. Works whether or not the local cloud is running.
 ///
 /// Example: mlops local inject scan --repository flights --digest sha256:… findings.json
 #[derive(Debug, clap::Args)]
@@ -144,9 +145,9 @@ pub struct InjectScanArgs {
     /// The name of the ECR repository
     #[arg(long)]
     repository: String,
-    /// The image's digest
+    /// The image's digest [default: every image without findings of its own]
     #[arg(long)]
-    digest: String,
+    digest: Option<String>,
     /// The JSON file with the findings
     file: PathBuf,
     #[command(flatten)]
@@ -226,10 +227,9 @@ fn existing(ctx: &Context, state: &StateArgs) -> Result<PathBuf> {
 }
 
 fn scan(ctx: &Context, args: &InjectScanArgs) -> Result<InjectedScan> {
-    let digest: Digest = args
-        .digest
-        .parse()
-        .map_err(|error: InvalidDigest| Failure::usage(error.to_string()))?;
+    let digest = args.digest.as_deref().map(str::parse).transpose();
+    let digest: Option<Digest> =
+        digest.map_err(|error: InvalidDigest| Failure::usage(error.to_string()))?;
     let directory = existing(ctx, &args.state)?;
     let bytes = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
@@ -237,7 +237,7 @@ fn scan(ctx: &Context, args: &InjectScanArgs) -> Result<InjectedScan> {
         &LOCAL_HOST,
         &directory,
         &args.repository,
-        &digest.to_string(),
+        digest.map(|digest| digest.to_string()).as_deref(),
         &bytes,
     )
     .with_context(|| format!("cannot load {}", args.file.display()))?;

@@ -101,6 +101,7 @@ fn write_stack(f: &mut fmt::Formatter<'_>, stack: &StackPreview) -> fmt::Result 
         StackEffect::Update if stack.changes.is_empty() => "outputs or tags change",
         StackEffect::Update => "update",
         StackEffect::Unchanged => "no changes",
+        StackEffect::Delete => "deleted",
     };
     writeln!(f, "\n{}: {what}", stack.stack)?;
     if stack.deleted_first {

@@ -9,7 +9,7 @@ use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
 use crate::aws::state::{ModelApproval, RunState};
-use crate::infra::{PARTS, Part};
+use crate::infra::Part;
 use crate::output::Report;
 use crate::releases::candidate::{self, Withdrawn};
 use crate::releases::store::{Outcome, Release};
@@ -195,12 +195,11 @@ impl StatusReport {
 
     /// Returns the command that creates the first missing part, without `mlops`.
     pub(super) fn next_step(&self) -> String {
-        let there = |part: Part| {
-            let stack = self.stacks.iter().find(|stack| stack.part == part);
-            stack.is_some_and(|stack| stack.status.is_some())
-        };
-        let mut initial = PARTS.into_iter().filter(|part| part.is_deployed_by_init());
-        if !initial.all(there) {
+        let mut initial = self
+            .stacks
+            .iter()
+            .filter(|stack| !matches!(stack.part, Part::Validation | Part::Endpoint));
+        if initial.any(|stack| stack.status.is_none()) {
             return "init".to_owned();
         }
         if self.image.is_none() {

@@ -234,6 +234,9 @@ fn for_pipeline(project: &Project, build: &PipelineBuild) -> ApiResult<(Settings
             .to_owned(),
         });
     }
+    if let Some(buildspec) = &build.buildspec {
+        settings.source.buildspec = Some(buildspec.clone());
+    }
     if let Some(key) = &build.encryption_key {
         settings.encryption_key.clone_from(key);
     }

@@ -1,7 +1,7 @@
 //! Image scans. The local cloud does not search for vulnerabilities: findings are those that
 //! `mlops local inject scan` wrote to the state directory, as
-//! `scan-findings/REPOSITORY/HEX-DIGEST.json`. Without that file the image has no scan, rather than
-//! a scan without findings.
+//! `scan-findings/REPOSITORY/HEX-DIGEST.json` for one image, or `scan-findings/REPOSITORY/every-image.json` for
+//! the others of the repository. Without either file the image has no scan, rather than a scan without findings.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -134,33 +134,40 @@ impl Findings {
     }
 }
 
-fn path(state: &Path, repository: &str, sha256: &str) -> PathBuf {
+/// The file of the images without findings of their own.
+const EVERY_IMAGE: &str = "every-image";
+
+fn path(state: &Path, repository: &str, name: &str) -> PathBuf {
     state
         .join("scan-findings")
         .join(repository)
-        .join(format!("{sha256}.json"))
+        .join(format!("{name}.json"))
 }
 
-/// Writes the findings of an image to a state directory. Returns their number by severity. The server
-/// reads them on request; it need not be running.
+/// Writes the findings of an image to a state directory; without a digest, those of every image of the repository
+/// that has none of its own. Returns their number by severity. The server reads them on request; it need not be
+/// running.
 pub(crate) fn inject(
     state: &Path,
     repository: &str,
-    digest: &str,
+    digest: Option<&str>,
     bytes: &[u8],
 ) -> anyhow::Result<BTreeMap<String, u64>> {
     super::check_name(repository)
         .map_err(|_| Failure::usage(format!("`{repository}` is not a repository name")))?;
-    let sha256 = sha256_of(digest).ok_or_else(|| {
-        Failure::usage(format!(
-            "`{digest}` is not a digest: sha256: and 64 hexadecimal digits"
-        ))
-    })?;
+    let name = match digest {
+        None => EVERY_IMAGE,
+        Some(digest) => sha256_of(digest).ok_or_else(|| {
+            Failure::usage(format!(
+                "`{digest}` is not a digest: sha256: and 64 hexadecimal digits"
+            ))
+        })?,
+    };
     let mut findings = Findings::parse(bytes)?;
     findings
         .image_scan_completed_at
         .get_or_insert_with(clock::epoch);
-    let path = path(state, repository, sha256);
+    let path = path(state, repository, name);
     let doing = || format!("cannot write {}", path.display());
     let directory = path.parent().unwrap_or(state);
     std::fs::create_dir_all(directory).with_context(doing)?;
@@ -175,16 +182,21 @@ pub(crate) fn inject(
         .collect())
 }
 
-/// The findings of an image, if any were loaded.
+/// The findings of an image, if any were loaded for it or for every image of the repository.
 fn load(cloud: &Cloud, repository: &str, digest: &str) -> ApiResult<Option<Findings>> {
     let sha256 = sha256_of(digest).unwrap_or_default();
-    match std::fs::read(path(cloud.directory(), repository, sha256)) {
-        Ok(bytes) => Findings::parse(&bytes)
-            .map(Some)
-            .map_err(|error| ApiError::internal(format_args!("the findings of {digest}: {error}"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+    for name in [sha256, EVERY_IMAGE] {
+        match std::fs::read(path(cloud.directory(), repository, name)) {
+            Ok(bytes) => {
+                return Findings::parse(&bytes).map(Some).map_err(|error| {
+                    ApiError::internal(format_args!("the findings of {digest}: {error}"))
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
 }
 
 /// Adds the scan of an image to its description.
@@ -332,8 +344,8 @@ mod tests {
             ("a/../../x", &digest),
             ("flights", "sha256:../x"),
         ] {
-            assert!(inject(state.path(), repository, digest, good).is_err());
+            assert!(inject(state.path(), repository, Some(digest), good).is_err());
         }
-        assert!(inject(state.path(), "team/flights", &digest, good).is_ok());
+        assert!(inject(state.path(), "team/flights", Some(&digest), good).is_ok());
     }
 }

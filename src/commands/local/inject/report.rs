@@ -31,7 +31,8 @@ pub enum Injected {
 #[derive(Debug, Serialize)]
 pub struct InjectedScan {
     pub(super) repository: String,
-    pub(super) digest: Digest,
+    /// The image; null for every image without findings of its own.
+    pub(super) digest: Option<Digest>,
     /// The number of findings by severity.
     pub(super) findings: BTreeMap<String, u64>,
 }
@@ -48,11 +49,18 @@ impl fmt::Display for InjectedScan {
         } else {
             counts.join(", ")
         };
-        write!(
-            f,
-            "{}@{} now counts as scanned: {found}",
-            self.repository, self.digest
-        )
+        match self.digest {
+            Some(digest) => write!(
+                f,
+                "{}@{digest} now counts as scanned: {found}",
+                self.repository
+            ),
+            None => write!(
+                f,
+                "every image of {} without findings of its own now counts as scanned: {found}",
+                self.repository
+            ),
+        }
     }
 }
 

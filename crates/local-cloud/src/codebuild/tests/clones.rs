@@ -1,6 +1,6 @@
 //! Inputs of pipelines that are references to commits.
 
-use super::outputs::{artifact, commit};
+use super::outputs::{artifact, commit, put, with_bucket, zip};
 use super::*;
 
 #[tokio::test]
@@ -50,6 +50,7 @@ phases:
         primary: None,
         revision: Some(commit.to_owned()),
         outputs: Vec::new(),
+        buildspec: None,
         variables: Vec::new(),
         encryption_key: None,
         token: None,
@@ -88,3 +89,43 @@ phases:
     let found = context(&ended(&cloud, &id).await, "DOWNLOAD_SOURCE");
     assert!(found.contains("codecommit:GitPull"), "{found}");
 }
+
+#[tokio::test]
+async fn an_action_overrides_the_buildspec_of_the_project() {
+    let cloud = with_bucket().await;
+    let files = [
+        ("buildspec.yml", "version: 0.2\nphases: {}\n"),
+        ("other.yml", OTHER),
+    ];
+    put(&cloud, "p/source", &zip(&files));
+    let mut input = project("app", "");
+    input["source"] = json!({"type": "CODEPIPELINE"});
+    input["artifacts"] = json!({"type": "CODEPIPELINE"});
+    create(&cloud, input).await;
+    for (buildspec, expected) in [
+        (None, Vec::new()),
+        (Some("other.yml"), vec!["other"]),
+        (Some(INLINE), vec!["inline"]),
+    ] {
+        let build = PipelineBuild {
+            project: "app".to_owned(),
+            pipeline: "line".to_owned(),
+            execution: "e-1".to_owned(),
+            inputs: vec![artifact("Source", "p/source")],
+            primary: None,
+            revision: None,
+            outputs: Vec::new(),
+            buildspec: buildspec.map(str::to_owned),
+            variables: Vec::new(),
+            encryption_key: None,
+            token: None,
+        };
+        let id = start_for_pipeline(&cloud.cloud(), build).await.unwrap();
+        let found = ended(&cloud, &id).await;
+        assert_eq!(phases(&found), SUCCEEDED, "{:#?}", log(&cloud, &found));
+        assert_eq!(printed(&cloud, &found, "="), expected);
+    }
+}
+
+const OTHER: &str = "version: 0.2\nphases: {build: {commands: ['echo =other']}}\n";
+const INLINE: &str = "version: 0.2\nphases: {build: {commands: ['echo =inline']}}\n";

@@ -12,7 +12,7 @@ use super::*;
 use crate::cloud::caller::Caller;
 use crate::s3::{buckets, objects};
 
-fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn zip(files: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, text) in files {
         let options = SimpleFileOptions::default().unix_permissions(0o755);
@@ -35,7 +35,7 @@ fn unzipped(bytes: &[u8]) -> Vec<(String, String)> {
     (0..count).map(&mut read).collect()
 }
 
-fn put(cloud: &TestCloud, key: &str, bytes: &[u8]) {
+pub(super) fn put(cloud: &TestCloud, key: &str, bytes: &[u8]) {
     let cloud = cloud.cloud();
     objects::put(&cloud, &Caller::Root, "data", key, bytes, "x").unwrap();
 }
@@ -50,7 +50,7 @@ fn keys(cloud: &TestCloud, prefix: &str) -> Vec<String> {
 }
 
 /// A cloud with a bucket.
-async fn with_bucket() -> TestCloud {
+pub(super) async fn with_bucket() -> TestCloud {
     let cloud = cloud().await;
     buckets::create(&cloud.cloud(), "data").unwrap();
     cloud
@@ -307,6 +307,7 @@ artifacts:
         primary: Some("First".to_owned()),
         revision: Some("abc".to_owned()),
         outputs: vec![artifact("Built", "p/built")],
+        buildspec: None,
         variables: vec![
             (
                 "FROM_ACTION".to_owned(),
@@ -325,12 +326,8 @@ artifacts:
     let id = start_for_pipeline(&cloud.cloud(), build.clone())
         .await
         .unwrap();
-    assert_eq!(
-        start_for_pipeline(&cloud.cloud(), build.clone())
-            .await
-            .unwrap(),
-        id
-    );
+    let again = start_for_pipeline(&cloud.cloud(), build.clone()).await;
+    assert_eq!(again.unwrap(), id);
     let found = ended(&cloud, &id).await;
     assert_eq!(phases(&found), SUCCEEDED, "{:#?}", log(&cloud, &found));
     assert_eq!(found["initiator"], "codepipeline/line");

@@ -49,6 +49,7 @@ pub(super) async fn run(running: &Running<'_>, work: &mut Option<Work>) -> Outco
         revision: revision.map(|revision| revision.id.clone()),
         primary,
         outputs: places.iter().map(|(name, at)| artifact(name, at)).collect(),
+        buildspec: running.get("BuildspecOverride").map(str::to_owned),
         variables: variables(running.get("EnvironmentVariables"))?,
         encryption_key: key.map(|key| key.id.clone()),
         token: Some(running.run.id.clone()),

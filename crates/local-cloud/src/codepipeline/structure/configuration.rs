@@ -23,7 +23,6 @@ const UNSUPPORTED: &[(Provider, &str, &[&str])] = &[
     (Provider::S3, "PollForSourceChanges", &["false"]),
     (Provider::CodeBuild, "BatchEnabled", &["false"]),
     (Provider::CodeBuild, "CombineArtifacts", &["false"]),
-    (Provider::CodeBuild, "BuildspecOverride", &[]),
     (Provider::CodeBuild, "EnvironmentTypeOverride", &[]),
     (Provider::CodeBuild, "ImageOverride", &[]),
 ];

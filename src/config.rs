@@ -158,6 +158,8 @@ pub struct Config {
     pub cache: PathBuf,
     /// A fixed time, for tests.
     pub now: Option<jiff::Timestamp>,
+    /// The build of CodeBuild in which the command runs.
+    pub build: Option<String>,
     /// The Python interpreter of the host runtime.
     pub python: Option<PathBuf>,
     /// Whether Spark's own address is set.
@@ -245,6 +247,7 @@ impl Config {
             directory,
             cache,
             now,
+            build: variable("CODEBUILD_BUILD_ID"),
             python: choose.path("python", "MLOPS_PYTHON"),
             spark_local_ip: variable("SPARK_LOCAL_IP").is_some(),
             spark_home: choose.path("spark_home", "SPARK_HOME"),

@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod pin;
 pub mod program;
 pub mod progress;
+pub(crate) mod project_data;
 pub(crate) mod project_image;
 pub mod prompt;
 pub mod releases;

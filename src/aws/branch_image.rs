@@ -4,7 +4,7 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
-use mlops_core::error::Hint;
+use mlops_core::error::{Failure, Hint};
 use mlops_core::names::{BranchName, Version};
 use mlops_oci::Digest;
 use mlops_oci::registry::ImageReference;
@@ -52,6 +52,8 @@ pub enum Why {
     },
     /// It was built from the working tree.
     WorkingTree,
+    /// The command line names it.
+    Given,
     /// It is the image of the promoted version.
     Promoted {
         /// The version.
@@ -65,6 +67,7 @@ impl fmt::Display for Why {
             Self::Pinned { branch } => write!(f, "pinned in {branch}"),
             Self::Newest { branch } => write!(f, "newest from {branch}"),
             Self::WorkingTree => f.write_str("built from the working tree"),
+            Self::Given => f.write_str("given with --image"),
             Self::Promoted { version } => write!(f, "promoted as version {version}"),
         }
     }
@@ -82,6 +85,52 @@ pub async fn find(
         Rule::Promoted => promoted(clients, place, branch).await,
         Rule::Newest => newest(clients, place.repository, branch).await,
     }
+}
+
+/// Fails (exit 2) if the branch is pinned to an image other than `digest`.
+pub fn require_pin(branch: &BranchName, rule: &Rule, digest: Digest) -> Result<()> {
+    match rule {
+        Rule::Pinned(pin) if pin.digest != digest => Err(Failure::usage(format!(
+            "`{branch}` is pinned to {}, so it cannot use {digest}",
+            pin.digest
+        )))
+        .hint("omit --image to use the pinned image")
+        .hint("remove the pin with `mlops image use newest --commit` to use other images"),
+        _ => Ok(()),
+    }
+}
+
+/// Resolves an image that the command line names by its digest. A pin and the promoted image take
+/// precedence: other images are refused (exit 2).
+pub async fn given(
+    clients: &Clients,
+    place: Registries<'_>,
+    branch: &BranchName,
+    rule: &Rule,
+    digest: Digest,
+) -> Result<BranchImage> {
+    require_pin(branch, rule, digest)?;
+    if *rule == Rule::Promoted {
+        let promoted = promoted(clients, place, branch).await?;
+        if promoted.digest != digest {
+            return Err(Failure::usage(format!(
+                "`{branch}` uses only the promoted image, {} ({}), so it cannot use {digest}",
+                promoted.digest, promoted.why
+            )))
+            .hint("omit --image, or train with it on another branch and promote the version");
+        }
+    }
+    let image = ecr::by_digest(clients, place.repository, digest)
+        .await?
+        .ok_or_else(|| Failure::usage(format!("{} has no image {digest}", place.repository)))
+        .hint(format!(
+            "list the images with `{}`",
+            clients.command("image list")
+        ))?;
+    Ok(BranchImage {
+        digest: image.digest,
+        why: Why::Given,
+    })
 }
 
 /// Resolves the image of the current branch (develop if no branch is checked out), using the pin of

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+pub mod compared;
 pub mod models;
 pub mod notebooks;
 pub mod pipelines;

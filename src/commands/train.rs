@@ -6,6 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mlops_core::names::BranchName;
 use mlops_core::text::{clean, duration, state, table};
+use mlops_oci::Digest;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -26,8 +27,8 @@ mod watch;
 /// Uses the pipeline definition of the branch's head commit, an image by digest, and the newest
 /// version of the data, and records all three with the run. The image is the one that the branch
 /// pins (`mlops image pin`); on the production branch, that of the promoted version; otherwise the
-/// newest that was pushed from the branch. Ctrl-C does not stop the run. If a gate refuses the
-/// model, prints its metrics and the limit, and exits with 3.
+/// one of --image, or the newest that was pushed from the branch. Ctrl-C does not stop the run. If a
+/// gate refuses the model, prints its metrics and the limit, and exits with 3.
 ///
 /// Example: mlops train --branch develop -p MaxRmse=18
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,14 @@ pub struct TrainArgs {
     /// The branch [default: the current branch]
     #[arg(long, value_name = "BRANCH")]
     branch: Option<BranchName>,
+    /// Use exactly this image (`sha256:…`), for example the one whose push started a pipeline
+    ///
+    /// Pins and promotions take precedence: a branch with a pin accepts only the pinned image, and
+    /// the production branch only the promoted one (otherwise exit 2). The ML pipeline passes the
+    /// image whose push started it, so on a pinned branch it fails until the pin is removed with
+    /// `mlops image use newest --commit`.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "working_tree")]
+    image: Option<Digest>,
     /// Use the pipeline definition and program of the working tree, without a commit
     ///
     /// The program is packaged as an image for this run only, unless the branch has a pin. The run
@@ -89,8 +98,8 @@ pub struct Training {
 pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let project = ctx.project()?;
     let source = resolve::source(&project, args.branch.as_ref(), args.working_tree)?;
-    let wanted =
-        resolve::check_parameters(&source, &args.parameters, args.data_version.as_deref())?;
+    let data_version = args.data_version.as_deref();
+    let wanted = resolve::check_parameters(&source, &args.parameters, data_version, args.image)?;
     let clients = ctx.aws_for(&project).await?;
     let start = resolve::start(ctx, clients, &project, source, wanted).await?;
 

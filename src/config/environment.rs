@@ -73,6 +73,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "SPARK_LOCAL_IP",
         "Spark's address on this machine [default: 127.0.0.1]",
     ),
+    (
+        "CODEBUILD_BUILD_ID",
+        "the build in which the command runs; CodeBuild sets it, and `mlops train` records it with the run",
+    ),
     ("NO_COLOR", "any value disables color (flag --color)"),
     (
         "AWS_LAMBDA_RUNTIME_API",

@@ -8,9 +8,11 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use mlops_core::error::Hint;
 use mlops_core::names::Version;
+use mlops_core::text::clean;
 use mlops_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::compared::{Compared, readable_or_default};
 use super::gate::{self, Gate};
 pub use super::steps::{RunStep, id, parameters};
 use super::steps::{model_package, steps};
@@ -38,6 +40,16 @@ pub struct Origin {
     /// True if definition and program came from the working tree.
     #[serde(default)]
     pub dirty: bool,
+    /// The build of CodeBuild that started the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// How its model compares with others, if `mlops models compare --image --record` was run.
+    #[serde(
+        default,
+        deserialize_with = "readable_or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub compared: Vec<Compared>,
 }
 
 /// Another program may have written a description whose image is not a digest; the rest is still used.
@@ -61,10 +73,19 @@ impl fmt::Display for Origin {
         }
         let image = self.image.map(|digest| digest.to_string());
         let why = ("", &self.image_why);
-        for (label, value) in [("image", &image), why, ("data", &self.data_version)] {
+        for (label, value) in [
+            ("image", &image),
+            why,
+            ("data", &self.data_version),
+            ("build", &self.build),
+        ] {
             if let Some(value) = value {
                 writeln!(f, "{label:<9} {value}")?;
             }
+        }
+        for (index, compared) in self.compared.iter().enumerate() {
+            let label = if index == 0 { "compared" } else { "" };
+            writeln!(f, "{label:<9} {}", clean(&compared.to_string()))?;
         }
         Ok(())
     }
@@ -283,6 +304,39 @@ fn origin(description: Option<&str>) -> Origin {
     description
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()
+}
+
+/// Maximum number of characters in the description of an execution; SageMaker's limit.
+const LONGEST_DESCRIPTION: usize = 3072;
+
+/// Records how the model of a run compares with others, next to the run's inputs.
+pub async fn record(
+    clients: &Clients,
+    arn: &str,
+    origin: &Origin,
+    compared: Vec<Compared>,
+) -> Result<()> {
+    let mut origin = Origin {
+        compared,
+        ..origin.clone()
+    };
+    let mut description = serde_json::to_string(&origin)?;
+    if description.chars().count() > LONGEST_DESCRIPTION {
+        origin.compared.iter_mut().for_each(Compared::shorten);
+        description = serde_json::to_string(&origin)?;
+    }
+    clients
+        .sagemaker
+        .update_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .pipeline_execution_description(description)
+        .send()
+        .await
+        .aws(format!(
+            "cannot record the comparison in the run `{}`",
+            id(arn)
+        ))?;
+    Ok(())
 }
 
 /// Returns the inputs of a run; empty if the run was deleted.

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, anyhow};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::names::BranchName;
+use mlops_oci::Digest;
 use mlops_pipeline::{Definition, bind};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::inputs;
-use crate::aws::branch_image::{self, Registries};
+use crate::aws::branch_image::Registries;
 use crate::aws::sagemaker::models::DIRTY;
 use crate::aws::sagemaker::runs::Origin;
 use crate::aws::{Clients, ecr};
@@ -19,7 +20,8 @@ use crate::context::Context;
 use crate::git::Repository;
 use crate::infra;
 use crate::pin::{Pin, Rule};
-use crate::project_image::{self, Revision};
+use crate::project_data;
+use crate::project_image::Revision;
 
 /// Maximum size in bytes of a definition; SageMaker's limit (`CreatePipeline`).
 const LARGEST_DEFINITION: u64 = 1 << 20;
@@ -54,6 +56,7 @@ pub(super) struct RequestedParameters {
     /// Standard parameters to resolve.
     missing: BTreeSet<&'static str>,
     data_version: Option<String>,
+    image: Option<Digest>,
 }
 
 /// Everything that a start needs.
@@ -125,6 +128,7 @@ pub(super) fn check_parameters(
     source: &PipelineSource,
     parameters: &[(String, String)],
     data_version: Option<&str>,
+    image: Option<Digest>,
 ) -> Result<RequestedParameters> {
     let mut given = BTreeMap::new();
     for (name, value) in parameters {
@@ -143,6 +147,8 @@ pub(super) fn check_parameters(
             "--data-version has no effect: the pipeline does not declare the parameter InputDataUri",
         ));
     }
+    let has_image = missing.contains("ImageUri");
+    inputs::check_image(image, has_image, &source.branch, &source.rule)?;
     let mut all = given.clone();
     for name in &missing {
         // A placeholder: only the other parameters can be invalid here.
@@ -155,6 +161,7 @@ pub(super) fn check_parameters(
         given,
         missing,
         data_version: data_version.map(str::to_owned),
+        image,
     })
 }
 
@@ -172,6 +179,7 @@ pub(super) async fn start(
         commit: Some(source.commit.clone()),
         definition_sha256: Some(hex::encode(Sha256::digest(source.text.as_bytes()))),
         dirty: source.tree.is_some(),
+        build: ctx.config.build.clone(),
         ..Origin::default()
     };
     let mut parameters = wanted.given;
@@ -182,9 +190,9 @@ pub(super) async fn start(
     };
     set(
         "CommitId",
-        match source.tree {
+        match &source.tree {
             Some(_) => format!("{}{DIRTY}", source.commit),
-            None => source.commit,
+            None => source.commit.clone(),
         },
     );
     set("RoleArn", platform.execution_role.clone());
@@ -199,15 +207,9 @@ pub(super) async fn start(
             repository: &platform.image_repository,
             group: &platform.model_package_group,
         };
-        let image = match &source.tree {
-            Some(tree) if inputs::has_program(project, &source.rule) => {
-                let repository = &platform.image_repository;
-                project_image::of_working_tree(ctx, clients, project, repository, tree).await?
-            }
-            _ => branch_image::find(clients, place, &source.branch, &source.rule).await?,
-        };
-        ctx.progress
-            .say(format!("image {} ({})", image.digest, image.why));
+        let branch = (&source.branch, &source.rule);
+        let tree = source.tree.as_ref();
+        let image = inputs::image(ctx, clients, project, place, branch, tree, wanted.image).await?;
         // Not the stack's output: a local cloud may have had a different port when it was created.
         let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
         set("ImageUri", uri.at(image.digest).to_string());
@@ -215,12 +217,12 @@ pub(super) async fn start(
         origin.image_why = Some(image.why.to_string());
     }
     if wanted.missing.contains("InputDataUri") || wanted.missing.contains("InputDataVersion") {
+        let (bucket, dataset) = (&platform.data_bucket, project.dataset());
         let requested = wanted.data_version.as_deref();
-        let (version, uri) =
-            inputs::data(ctx, clients, project, &platform.data_bucket, requested).await?;
-        set("InputDataUri", uri.to_string());
-        set("InputDataVersion", version.clone());
-        origin.data_version = Some(version);
+        let data = project_data::snapshot(ctx, clients, bucket, &dataset, requested).await?;
+        set("InputDataUri", data.uri.to_string());
+        set("InputDataVersion", data.version.clone());
+        origin.data_version = Some(data.version);
     }
     Ok(Start {
         definition: source.text,

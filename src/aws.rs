@@ -47,6 +47,7 @@ pub mod run_failure;
 pub mod s3;
 pub mod sagemaker;
 mod signed;
+pub mod sns;
 pub mod state;
 
 pub use error::{AwsResultExt, ErrorKind, Expected, Missing};

@@ -7,7 +7,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::Clients;
-use super::signed::{self, SignedRequest};
+use super::signed;
 
 /// A resource in a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,30 +33,21 @@ pub(super) async fn list(
     list: &str,
     filters: &[(&str, &str)],
 ) -> Result<Vec<Item>> {
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("Action", operation);
-    form.append_pair("Version", "2016-11-15");
-    for (number, (name, value)) in filters.iter().enumerate() {
-        form.append_pair(&format!("Filter.{}.Name", number + 1), name);
-        form.append_pair(&format!("Filter.{}.Value.1", number + 1), value);
+    let names: Vec<(String, String)> = (1..=filters.len())
+        .map(|number| {
+            (
+                format!("Filter.{number}.Name"),
+                format!("Filter.{number}.Value.1"),
+            )
+        })
+        .collect();
+    let mut parameters = vec![("Action", operation), ("Version", "2016-11-15")];
+    for ((name_key, value_key), (name, value)) in names.iter().zip(filters) {
+        parameters.extend([(name_key.as_str(), *name), (value_key.as_str(), *value)]);
     }
-    let response = signed::post(
-        clients,
-        &SignedRequest {
-            service: "ec2",
-            headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: form.finish(),
-        },
-    )
-    .await?;
     let doing = format!("cannot call {operation}");
-    if response.status == 200 {
-        return items(&response.body, list)
-            .with_context(|| format!("{doing}: the response cannot be read"));
-    }
-    let code = text(&response.body, "Code").unwrap_or_default();
-    let message = text(&response.body, "Message").unwrap_or_default();
-    Err(signed::failure(&doing, &code, &message))
+    let answer = signed::query(clients, "ec2", &doing, &parameters).await?;
+    items(&answer, list).with_context(|| format!("{doing}: the response cannot be read"))
 }
 
 /// Reads the items of a list directly below the root.
@@ -110,20 +101,6 @@ fn items(xml: &[u8], list: &str) -> Result<Vec<Item>> {
     found.with_context(|| format!("there is no {list}"))
 }
 
-/// Returns the text of the first element with a name.
-fn text(xml: &[u8], name: &str) -> Option<String> {
-    let mut reader = Reader::from_reader(xml);
-    let mut inside = false;
-    loop {
-        match reader.read_event().ok()? {
-            Event::Start(element) => inside = element.local_name().as_ref() == name.as_bytes(),
-            Event::Text(text) if inside => return Some(text.decode().ok()?.into_owned()),
-            Event::Eof => return None,
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,12 +123,5 @@ mod tests {
         let none = b"<DescribeAddressesResponse><addressesSet/></DescribeAddressesResponse>";
         assert!(items(none, "addressesSet").unwrap().is_empty());
         assert!(items(b"<a", "a").is_err());
-        let error = b"<Response><Errors><Error><Code>UnauthorizedOperation</Code>\
-            <Message>no</Message></Error></Errors></Response>";
-        assert_eq!(
-            text(error, "Code").as_deref(),
-            Some("UnauthorizedOperation")
-        );
-        assert_eq!(text(error, "Message").as_deref(), Some("no"));
     }
 }

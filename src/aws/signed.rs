@@ -8,6 +8,8 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use mlops_core::error::{Failure, ServiceAnswer};
 use mlops_core::network::is_loopback;
+use quick_xml::Reader;
+use quick_xml::events::Event;
 use reqwest::Certificate;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -173,6 +175,44 @@ pub(super) async fn json<T: DeserializeOwned>(
     ))
 }
 
+/// Calls an operation of a service with the query protocol; returns the XML of the response. `doing` says what
+/// failed.
+pub(super) async fn query(
+    clients: &Clients,
+    service: &str,
+    doing: &str,
+    parameters: &[(&str, &str)],
+) -> Result<Vec<u8>> {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(parameters);
+    let request = SignedRequest {
+        service,
+        headers: &[("content-type", "application/x-www-form-urlencoded")],
+        body: form.finish(),
+    };
+    let response = post(clients, &request).await?;
+    if response.status == 200 {
+        return Ok(response.body);
+    }
+    let code = text(&response.body, "Code").unwrap_or_default();
+    let message = text(&response.body, "Message").unwrap_or_default();
+    Err(failure(doing, &code, &message))
+}
+
+/// Returns the text of the first XML element with a name.
+pub(super) fn text(xml: &[u8], name: &str) -> Option<String> {
+    let mut reader = Reader::from_reader(xml);
+    let mut inside = false;
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(element) => inside = element.local_name().as_ref() == name.as_bytes(),
+            Event::Text(text) if inside => return Some(text.decode().ok()?.into_owned()),
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
 /// An error of a service as one line, with its exit code.
 pub(super) fn failure(doing: &str, code: &str, message: &str) -> anyhow::Error {
     let kind = ErrorKind::of(Some(code), Some(message));
@@ -191,6 +231,18 @@ pub(super) fn failure(doing: &str, code: &str, message: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_read_from_xml() {
+        let error = b"<Response><Errors><Error><Code>UnauthorizedOperation</Code>\
+            <Message>no</Message></Error></Errors></Response>";
+        assert_eq!(
+            text(error, "Code").as_deref(),
+            Some("UnauthorizedOperation")
+        );
+        assert_eq!(text(error, "Message").as_deref(), Some("no"));
+        assert_eq!(text(error, "Type"), None);
+    }
 
     #[test]
     fn an_endpoint_is_that_of_its_partition() {

@@ -11,10 +11,12 @@ use crate::output::Report;
 
 mod approval;
 mod compare;
+mod image;
 mod listed;
 
 use approval::{Decision, DecisionArgs};
 use compare::{CompareArgs, Comparison};
+use image::ImageReport;
 use listed::{ListedModel, ModelList};
 
 /// Inspect, approve and reject the versions in the model registry
@@ -38,10 +40,15 @@ pub enum ModelsCommand {
         /// The version [default: the newest]
         version: Option<Version>,
     },
-    /// Compare two versions: metrics, parameters, data, image, commit and pipeline
+    /// Compare two versions, or report what a new image did to the metrics
     ///
-    /// Shows the facts of both side by side, then the changes of the pipeline definition from A to B.
-    /// Whether a larger metric is better is not judged.
+    /// Shows metrics, parameters, data, image and commit of both side by side, then the changes of
+    /// the pipeline definition from A to B. Whether a larger metric is better is not judged.
+    ///
+    /// With --image DIGEST, shows the newest run with that image next to the newest version from the
+    /// branch's previous image and the live version, and judges each metric whose direction
+    /// [deploy.metrics] of mlops.toml or the model package declares. If a gate refused the model, or
+    /// the run failed, the report says so; it is a report all the same, and exits with 0.
     ///
     /// Example: mlops models compare 2 3
     Compare(CompareArgs),
@@ -69,6 +76,8 @@ pub enum ModelsReport {
     Show(Box<ListedModel>),
     /// `models compare`
     Compare(Box<Comparison>),
+    /// `models compare --image`
+    Image(Box<ImageReport>),
     /// `models approve` and `models reject`
     Decision(Decision),
 }
@@ -82,9 +91,13 @@ pub async fn run(ctx: &Context, command: &ModelsCommand) -> Result<ModelsReport>
         ModelsCommand::Show { version } => {
             ModelsReport::Show(Box::new(listed::show(ctx, *version).await?))
         }
-        ModelsCommand::Compare(args) => {
-            ModelsReport::Compare(Box::new(compare::run(ctx, args).await?))
-        }
+        ModelsCommand::Compare(args) => match args.of_image.image {
+            Some(digest) => {
+                let report = Box::pin(image::run(ctx, &args.of_image, digest)).await?;
+                ModelsReport::Image(Box::new(report))
+            }
+            None => ModelsReport::Compare(Box::new(compare::run(ctx, args).await?)),
+        },
         ModelsCommand::Approve(args) => ModelsReport::Decision(approval::approve(ctx, args).await?),
         ModelsCommand::Reject(args) => ModelsReport::Decision(approval::reject(ctx, args).await?),
     })
@@ -98,6 +111,7 @@ impl fmt::Display for ModelsReport {
             Self::List(list) => list.fmt(f),
             Self::Show(shown) => shown.fmt(f),
             Self::Compare(comparison) => comparison.fmt(f),
+            Self::Image(report) => report.fmt(f),
             Self::Decision(decision) => decision.fmt(f),
         }
     }

@@ -24,33 +24,41 @@ pub struct Measured<'a> {
     pub data_version: Option<&'a str>,
 }
 
-/// Returns which value of a metric is better: as the model package declares, otherwise as mlops.toml does.
+/// Returns which value of a metric is better: as the model package declares, otherwise as mlops.toml does;
+/// `None` if neither does.
 ///
 /// # Errors
-/// Neither declares it, or the package's value is neither `lower` nor `higher` (exit 2).
+/// The package's value is neither `lower` nor `higher` (exit 2).
+pub fn declared(
+    metric: &str,
+    properties: &BTreeMap<String, String>,
+    file: &BTreeMap<String, Better>,
+) -> Result<Option<Better>> {
+    let name = format!("{PROPERTY}{metric}");
+    match properties.get(&name).map(String::as_str) {
+        Some("lower") => Ok(Some(Better::Lower)),
+        Some("higher") => Ok(Some(Better::Higher)),
+        Some(other) => Err(Failure::usage(format!(
+            "the model package declares {name} as `{other}`, which is neither lower nor higher"
+        ))),
+        None => Ok(file.get(metric).copied()),
+    }
+}
+
+/// The same, but it is an error (exit 2) if neither declares it.
 pub fn direction(
     metric: &str,
     properties: &BTreeMap<String, String>,
-    declared: &BTreeMap<String, Better>,
+    file: &BTreeMap<String, Better>,
 ) -> Result<Better> {
-    let name = format!("{PROPERTY}{metric}");
-    if let Some(text) = properties.get(&name) {
-        return match text.as_str() {
-            "lower" => Ok(Better::Lower),
-            "higher" => Ok(Better::Higher),
-            other => Err(Failure::usage(format!(
-                "the model package declares {name} as `{other}`, which is neither lower nor higher"
-            ))),
-        };
-    }
-    declared.get(metric).copied().ok_or_else(|| {
+    declared(metric, properties, file)?.ok_or_else(|| {
         Failure::usage(format!(
             "neither the model package nor mlops.toml declares which value of {metric} is better"
         ))
     })
     .hint(format!(
         "add `{metric} = \"lower\"` or `{metric} = \"higher\"` to [deploy.metrics] in mlops.toml, or the property \
-         {name} to the model package"
+         {PROPERTY}{metric} to the model package"
     ))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
-use mlops_core::error::Hint;
+use mlops_core::error::{Failure, Hint};
 use mlops_core::names::Version;
 use serde::Serialize;
 
@@ -18,17 +18,24 @@ use crate::context::Context;
 mod difference;
 mod screen;
 
+use super::image::ImageArgs;
 use difference::{DefinitionPair, MetricPair, Pair, definitions, metrics, pairs};
 
 /// Arguments of `mlops models compare`.
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
     /// The first version
-    #[arg(value_name = "A")]
-    version: Version,
+    #[arg(
+        value_name = "A",
+        required_unless_present = "image",
+        conflicts_with = "image"
+    )]
+    version: Option<Version>,
     /// The second version
-    #[arg(value_name = "B")]
-    other: Version,
+    #[arg(value_name = "B", required_unless_present = "image")]
+    other: Option<Version>,
+    #[command(flatten)]
+    pub(super) of_image: ImageArgs,
 }
 
 /// Two versions.
@@ -78,6 +85,9 @@ struct Read {
 
 /// Compares two versions.
 pub(super) async fn run(ctx: &Context, args: &CompareArgs) -> Result<Comparison> {
+    let (Some(first), Some(second)) = (args.version, args.other) else {
+        return Err(Failure::usage("pass two versions, or --image DIGEST"));
+    };
     let project = ctx.project()?;
     let group = project.file.name.as_str();
     let clients = ctx.aws_of(&project).await?;
@@ -91,7 +101,7 @@ pub(super) async fn run(ctx: &Context, args: &CompareArgs) -> Result<Comparison>
                 ctx.command("models list")
             ))
     };
-    let (a, b) = futures::try_join!(Box::pin(side(args.version)), Box::pin(side(args.other)))?;
+    let (a, b) = futures::try_join!(Box::pin(side(first)), Box::pin(side(second)))?;
     Ok(Comparison {
         model: group.to_owned(),
         metrics: metrics(&a.model.metrics, &b.model.metrics),

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure};
+use mlops_core::names::DatasetName;
 use mlops_validation::{self as validation, Baseline, files};
 
 use crate::context::Context;
 
 mod baseline;
+mod dataset;
 mod explain;
 mod location;
 mod remote;
@@ -29,12 +31,24 @@ use location::DataLocation;
 /// Local files need no project, credentials or network.
 ///
 /// Example: mlops validate data/may.csv
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ValidateArgs {
     /// Files, directories, patterns, `s3://BUCKET/KEY[?versionId=ID]`, `s3://BUCKET/PREFIX/`, or
     /// `-` for stdin; all of them form one data set
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "dataset"])]
     data: Vec<DataLocation>,
+    /// Check a version of a data set, as `mlops train` reads it [default: the project's data set]
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        conflicts_with_all = ["data", "merge", "resume"]
+    )]
+    #[expect(clippy::option_option, reason = "the flag has an optional value")]
+    dataset: Option<Option<DatasetName>>,
+    /// The version of the data set: an id, `latest` or `previous` [default: the newest]
+    #[arg(long, value_name = "VERSION", requires = "dataset")]
+    data_version: Option<String>,
     /// Create a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]
     suggest: bool,
@@ -100,7 +114,7 @@ enum DataFormat {
     Capture,
 }
 
-/// Profiles the data, then suggests or checks a baseline.
+/// Resolves the data set, if one is requested, and validates its files or the given ones.
 pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     args.remote.refuse_but(args.on)?;
     if (args.explain.is_some() || args.merge) && args.on != On::Here {
@@ -108,6 +122,17 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
             "--explain and --merge cannot be combined with --on",
         ));
     }
+    let Some(name) = &args.dataset else {
+        return validate(ctx, args).await;
+    };
+    let (version, args) = dataset::resolve(ctx, args, name.as_ref()).await?;
+    let mut validation = validate(ctx, &args).await?;
+    validation.version = Some(version);
+    Ok(validation)
+}
+
+/// Profiles the data, then suggests or checks a baseline.
+async fn validate(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     if matches!(args.on, On::Lambda | On::Processing) {
         return remote::run(ctx, args).await;
     }
@@ -168,6 +193,7 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         baseline: Some(constraints),
         violations: violations.violations,
         files: written,
+        version: None,
         explanation,
         profile_only: false,
     })

@@ -77,6 +77,7 @@ pub(super) fn suggest(
         columns: statistics.features.len(),
         baseline: None,
         violations: Vec::new(),
+        version: None,
         explanation: None,
         files: vec![
             files::write(directory, files::STATISTICS, &statistics)?,

@@ -16,7 +16,7 @@ pub(super) mod spark;
 pub use crate::aws::function_code::binary;
 
 /// Options that apply to a single target.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct RemoteArgs {
     /// The executable for the function: Linux, no glibc symbol newer than 2.34 (--on lambda;
     /// default: this program)

@@ -8,6 +8,7 @@ use mlops_core::text;
 use mlops_validation::Violation;
 use serde::Serialize;
 
+use super::dataset::ValidatedVersion;
 use super::explain::Explained;
 use crate::monitoring;
 use crate::output::Report;
@@ -21,6 +22,9 @@ pub struct Validation {
     pub(super) baseline: Option<PathBuf>,
     pub(super) violations: Vec<Violation>,
     pub(super) files: Vec<PathBuf>,
+    /// The version of the data set, if one was validated.
+    #[serde(flatten)]
+    pub(super) version: Option<ValidatedVersion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) explanation: Option<Explained>,
     #[serde(skip)]
@@ -35,6 +39,7 @@ impl Validation {
             baseline: None,
             violations: Vec::new(),
             files,
+            version: None,
             explanation: None,
             profile_only: true,
         }
@@ -55,6 +60,10 @@ impl fmt::Display for Validation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(explanation) = &self.explanation {
             writeln!(f, "{explanation}")?;
+        }
+        if let Some(version) = &self.version {
+            let id = text::clean(&version.data_version);
+            writeln!(f, "data set {}, version {id}", version.dataset)?;
         }
         let size = format!("{} rows, {} columns", self.rows, self.columns);
         if self.profile_only {

@@ -113,6 +113,7 @@ impl Exchange {
             baseline: local.baseline.as_ref().map(|(path, _)| path.clone()),
             violations: violations.unwrap_or_default().violations,
             files: written,
+            version: None,
             explanation: None,
             profile_only: false,
         })

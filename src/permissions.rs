@@ -255,6 +255,7 @@ fn arns(resource: &str, names: &Names) -> Option<Vec<String>> {
         .map(|kind| arn("sagemaker", &format!("{kind}/*")))
         .collect(),
         "functions" => vec![arn("lambda", &format!("function:{project}-*"))],
+        "topics" => vec![arn("sns", &format!("{project}-*"))],
         "logs" => vec![arn("logs", "log-group:/aws/sagemaker/*")],
         passed if passed.starts_with("roles passed to ") => {
             vec![format!("arn:{partition}:iam::{account}:role/{project}-*")]

@@ -114,7 +114,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "validate",
         &[
             "mlops validate --suggest data/train --output-dir baseline",
-            "mlops validate data/may.csv --explain distance",
+            "mlops validate --dataset --on lambda",
         ],
     ),
     (

@@ -32,6 +32,7 @@ mod inject;
 mod job_process;
 mod local;
 mod local_project;
+mod ml_build;
 mod monitor;
 mod notebook;
 mod permissions;

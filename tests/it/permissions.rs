@@ -7,7 +7,7 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::sandbox::{Run, Sandbox};
+use crate::sandbox::{Run, Sandbox, pause};
 use crate::sdk::Sdk;
 use crate::small_project;
 
@@ -84,6 +84,26 @@ const NOT_PROVOKED: &[(&str, &str, &str)] = &[
     ),
     (
         "train",
+        "s3:AbortMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "validate --dataset",
+        "s3:UploadPartCopy",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "validate --dataset",
+        "s3:CreateMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "validate --dataset",
+        "s3:CompleteMultipartUpload",
+        "an object of more than 5 GiB",
+    ),
+    (
+        "validate --dataset",
         "s3:AbortMultipartUpload",
         "an object of more than 5 GiB",
     ),
@@ -386,11 +406,40 @@ fn models(recorder: &mut Recorder) {
     let _ = recorder.plain("models list").success();
     let compare = ["models", "compare", "1", "2"];
     let _ = recorder.run("models compare", &compare).success();
+    reports(recorder);
     for name in ["invoke", "endpoint show", "endpoint logs"] {
         let _ = recorder.plain(name).success();
     }
     let _ = recorder.plain("lineage").success();
     let _ = recorder.run("image list", &["image", "list"]).success();
+}
+
+/// The report on an image: of a version, and of a model that a gate refused.
+fn reports(recorder: &mut Recorder) {
+    let topic = "arn:aws:sns:us-east-1:000000000000:small-delivery";
+    let template = r#"{"Resources": {"Topic": {"Type": "AWS::SNS::Topic",
+        "Properties": {"TopicName": "small-delivery"}}}}"#;
+    let sdk = Sdk::at(&format!("http://{}", recorder.endpoint));
+    let create = aws_sdk_cloudformation::Client::new(&sdk.config).create_stack();
+    let create = create
+        .stack_name("topics-of-people")
+        .template_body(template);
+    let _ = sdk.wait(create.send()).unwrap();
+    let show = ["image", "show", "develop", "--output", "json"];
+    let image = recorder.sandbox.mlops(show).success().json();
+    let image = image["digest"].as_str().unwrap();
+    let report = ["models", "compare", "--image", image];
+    let name = "models compare --image";
+    let send = ["--record", "--notify", topic];
+    let mut sent = recorder.run(name, &[&report[..], &send].concat());
+    while sent.code == Some(1) && sent.stderr.contains("NotFound") {
+        pause();
+        sent = recorder.run(name, &[&report[..], &send].concat());
+    }
+    let _ = sent.success();
+    let refused = ["train", "-p", "MaxRmse=1"];
+    let _ = recorder.run("train", &refused).code(3);
+    let _ = recorder.run(name, &report).success();
 }
 
 /// Validation and monitoring.
@@ -415,6 +464,10 @@ fn checks(recorder: &mut Recorder) {
     let _ = recorder.run("validate", &["validate", object]);
     let prefix = "s3://small-data-000000000000-us-east-1/more/";
     let _ = recorder.run("validate", &["validate", prefix]);
+    for more in [&[][..], &["--data-version", "previous"]] {
+        let dataset = [&["validate", "--dataset", "--format", "csv"], more].concat();
+        let _ = recorder.run("validate --dataset", &dataset);
+    }
     for (name, on) in [
         ("validate --on processing", "processing"),
         ("validate --on lambda", "lambda"),

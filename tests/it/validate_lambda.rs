@@ -158,6 +158,8 @@ fn a_function_gives_the_same_verdict() {
         .code(1);
     assert!(run.stderr.contains("no such object"), "{}", run.stderr);
 
+    data_sets(&project);
+
     // Functions survive a restart of the server.
     let _ = project.sandbox.mlops(["local", "stop"]).success();
     let far = project.on_lambda(&[&good_at]).success();
@@ -165,6 +167,68 @@ fn a_function_gives_the_same_verdict() {
     assert_eq!(project.revision(), revision);
 
     events_of_others(&project, &spoiled_at);
+}
+
+/// `--dataset` checks the snapshot that a run would read, in every place.
+fn data_sets(project: &Project) {
+    let run = |arguments: &[&str]| {
+        let always = ["--local", "--output", "json"];
+        project.sandbox.mlops(always.iter().chain(arguments))
+    };
+    let none = run(&["validate", "--dataset"]).code(1);
+    assert!(
+        none.stderr.contains("`flights` has no version yet"),
+        "{}",
+        none.stderr
+    );
+    let push = |text: String| {
+        project.sandbox.write("versions/may.csv", text);
+        let pushed = run(&["data", "push", "versions", "flights"])
+            .success()
+            .json();
+        pushed["version"].as_str().unwrap().to_owned()
+    };
+    let first = push(rows(good));
+    let second = push(rows(spoiled));
+
+    let here = run(&["validate", "--dataset"]).code(3).json();
+    assert_eq!(
+        (&here["dataset"], &here["data_version"]),
+        (&json!("flights"), &json!(second))
+    );
+    let snapshot = format!("snapshots/flights/{second}/may.csv");
+    assert_eq!(project.sdk.get(DATA, &snapshot), rows(spoiled).into_bytes());
+    let far = project.on_lambda(&["--dataset"]).code(3).json();
+    assert_eq!(far["data_version"], second.as_str(), "{far}");
+    assert_eq!(far["violations"], here["violations"]);
+    let previous = ["--dataset", "flights", "--data-version", "previous"];
+    let far = project.on_lambda(&previous).success().json();
+    assert_eq!(
+        (&far["data_version"], &far["rows"]),
+        (&json!(first), &json!(300))
+    );
+    let named = ["--local", "validate", "--dataset", "--data-version", &first];
+    let named = project.sandbox.mlops(named).success();
+    assert!(
+        named
+            .stdout
+            .starts_with(&format!("data set flights, version {first}\n300 rows")),
+        "{}",
+        named.stdout
+    );
+
+    for (wrong, text) in [
+        (&["validate", "--data-version", &first][..], "--dataset"),
+        (
+            &["validate", "x.csv", "--data-version", &first],
+            "--dataset",
+        ),
+        (&["validate", "x.csv", "--dataset"], "cannot be used with"),
+        (&["validate", "--dataset", "--on", "spark"], "--on spark"),
+    ] {
+        let wrong = run(wrong).code(2);
+        assert!(wrong.stderr.contains(text), "{text}: {}", wrong.stderr);
+    }
 }
 
 /// Events without an output: nothing is written.

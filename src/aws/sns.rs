@@ -59,7 +59,7 @@ pub async fn publish(
         ("Action", "Publish"),
         ("Version", "2010-03-31"),
         ("TopicArn", topic.0.as_str()),
-        ("Subject", &subject),
+        ("Subject", subject.as_str()),
         ("Message", message),
     ];
     let doing = format!("cannot publish to {topic}");

@@ -19,7 +19,7 @@ mod metrics;
 mod report;
 mod screen;
 
-pub use report::ImageReport;
+pub(super) use report::ImageReport;
 
 /// The arguments of a report on an image.
 #[derive(Debug, clap::Args)]

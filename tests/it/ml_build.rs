@@ -125,9 +125,8 @@ fn a_build_uses_the_commit_of_its_pipeline(sandbox: &mut Sandbox, pushed: &str, 
         sandbox.set(name, value);
     }
     let arguments = [
-        "--output", "json", "train", "--detach", "--branch", "develop",
+        "--output", "json", "train", "--detach", "--branch", "develop", "--image", digest,
     ];
-    let arguments = arguments.iter().chain(&["--image", digest]);
     let run = sandbox.mlops_in("build", arguments).success().json();
     assert_eq!(run["commit"], pushed, "{run}");
     assert_eq!(
@@ -327,7 +326,7 @@ fn without_a_version(sandbox: &Sandbox, topic: &Topic, image: &str) {
     let missing = format!("{}-2", topic.arn);
     let compare = ["models", "compare", "--image", image, "--notify", &missing];
     let lost = sandbox.mlops(compare).code(1);
-    assert!(lost.stdout.contains("refused   "), "{}", lost.stdout);
+    assert!(lost.stdout.contains("refused  "), "{}", lost.stdout);
     assert!(
         lost.stderr
             .contains(&format!("cannot publish to {missing}: NotFound")),
@@ -354,7 +353,7 @@ fn without_a_version(sandbox: &Sandbox, topic: &Topic, image: &str) {
         .mlops(["models", "compare", "--image", &broken])
         .success()
         .stdout;
-    assert!(text.contains("failed    at step `Train`: "), "{text}");
+    assert!(text.contains("failed   at step `Train`: "), "{text}");
     assert!(text.contains("Next: mlops runs why "), "{text}");
 
     let unused = format!("sha256:{}", "0".repeat(64));

@@ -85,7 +85,8 @@ impl fmt::Display for Origin {
         }
         for (index, compared) in self.compared.iter().enumerate() {
             let label = if index == 0 { "compared" } else { "" };
-            writeln!(f, "{label:<9} {}", clean(&compared.to_string()))?;
+            let text = clean(&compared.to_string()).replace("; ", ";\n          ");
+            writeln!(f, "{label:<9} {text}")?;
         }
         Ok(())
     }

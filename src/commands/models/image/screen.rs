@@ -11,8 +11,8 @@ use crate::aws::sagemaker::models;
 use crate::config::Better;
 use crate::output::wrap;
 
-/// Width of a label, including the space after it.
-const LABEL: usize = 10;
+/// Width of a label, including the space after it: a digest still fits on its line.
+const LABEL: usize = 9;
 
 impl ImageReport {
     /// Returns the subject of a notification.
@@ -65,11 +65,16 @@ impl ImageReport {
     }
 
     fn judged(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_others = self.previous.is_some() || self.live.is_some();
+        if has_others && self.compared.is_empty() {
+            return Ok(());
+        }
+        writeln!(f)?;
         for (index, compared) in self.compared.iter().enumerate() {
             let label = if index == 0 { "compared" } else { "" };
             labelled(f, label, &compared.to_string())?;
         }
-        if self.previous.is_none() && self.live.is_none() {
+        if !has_others {
             let text = format!(
                 "with nothing: `{}` has no version from an earlier image, and no version is live",
                 self.branch
@@ -98,7 +103,7 @@ fn labelled(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result 
     let lines = wrap(&clean(text), WIDTH - LABEL);
     for (index, line) in lines.iter().enumerate() {
         let label = if index == 0 { label } else { "" };
-        writeln!(f, "{label:<9} {line}")?;
+        writeln!(f, "{label:<8} {line}")?;
     }
     Ok(())
 }
@@ -143,8 +148,8 @@ fn number(value: Option<&Value>) -> String {
 
 impl fmt::Display for ImageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "image     {}", self.image)?;
-        writeln!(f, "run       {}  {}", self.run, state(self.status.as_str()))?;
+        writeln!(f, "image    {}", self.image)?;
+        writeln!(f, "run      {}  {}", self.run, state(self.status.as_str()))?;
         if let Some(build) = &self.build {
             labelled(f, "build", build)?;
         }
@@ -187,7 +192,6 @@ impl fmt::Display for ImageReport {
                     .collect()
             });
             f.write_str(&table(&header(&["METRIC", "BETTER"]), rows))?;
-            writeln!(f)?;
         }
         self.judged(f)?;
         match &self.next {

@@ -47,7 +47,12 @@ pub struct ValidateArgs {
     #[expect(clippy::option_option, reason = "the flag has an optional value")]
     dataset: Option<Option<DatasetName>>,
     /// The version of the data set: an id, `latest` or `previous` [default: the newest]
-    #[arg(long, value_name = "VERSION", requires = "dataset")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        requires = "dataset",
+        conflicts_with = "data"
+    )]
     data_version: Option<String>,
     /// Create a baseline from the data instead of checking it
     #[arg(long, conflicts_with_all = ["constraints", "statistics"])]

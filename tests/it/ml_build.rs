@@ -368,6 +368,7 @@ fn without_a_version(sandbox: &Sandbox, topic: &Topic, image: &str) {
     for wrong in [
         &["models", "compare", "1"][..],
         &["models", "compare", "1", "--image", image],
+        &["models", "compare", "1", "2", "--record"],
     ] {
         let _ = sandbox.mlops(wrong).code(2);
     }

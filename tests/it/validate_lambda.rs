@@ -221,7 +221,7 @@ fn data_sets(project: &Project) {
         (&["validate", "--data-version", &first][..], "--dataset"),
         (
             &["validate", "x.csv", "--data-version", &first],
-            "--dataset",
+            "cannot be used with",
         ),
         (&["validate", "x.csv", "--dataset"], "cannot be used with"),
         (&["validate", "--dataset", "--on", "spark"], "--on spark"),

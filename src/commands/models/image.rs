@@ -28,13 +28,23 @@ pub(super) struct ImageArgs {
     #[arg(long, value_name = "DIGEST")]
     pub(super) image: Option<Digest>,
     /// The branch of the run [default: the current branch]
-    #[arg(long, value_name = "BRANCH", requires = "image")]
+    #[arg(
+        long,
+        value_name = "BRANCH",
+        requires = "image",
+        conflicts_with = "version"
+    )]
     branch: Option<BranchName>,
     /// Publish the report to this SNS topic
-    #[arg(long, value_name = "TOPIC_ARN", requires = "image")]
+    #[arg(
+        long,
+        value_name = "TOPIC_ARN",
+        requires = "image",
+        conflicts_with = "version"
+    )]
     notify: Option<TopicArn>,
     /// Record in the run how its metrics compare; `mlops runs show` shows it
-    #[arg(long, requires = "image")]
+    #[arg(long, requires = "image", conflicts_with = "version")]
     record: bool,
 }
 

@@ -12,7 +12,7 @@ fn page() -> String {
 }
 
 /// Runs a script with `mlops` on PATH.
-fn sh(sandbox: &mut Sandbox, directory: &str, script: &str) -> Run {
+pub(crate) fn sh(sandbox: &mut Sandbox, directory: &str, script: &str) -> Run {
     let programs = sandbox.home().join("bin");
     let mlops = programs.join("mlops");
     if !mlops.exists() {
@@ -70,7 +70,7 @@ fn issue_8_5_9_the_scaffolds_tests_and_ci_run_in_a_fresh_clone() {
         .success();
     let tested = sh(&mut sandbox, "clone", "ci/test.sh").success();
     assert!(tested.stderr.contains("\nOK"), "{}", tested.stderr);
-    let trained = sh(&mut sandbox, "clone", "BRANCH=develop ci/train.sh").success();
+    let trained = sh(&mut sandbox, "clone", "ci/pipeline.sh").success();
     assert!(
         trained.stdout.contains("PendingManualApproval"),
         "{}",

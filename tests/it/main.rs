@@ -4,6 +4,7 @@
 mod absence;
 mod analyzer;
 mod checks;
+mod ci;
 mod claims;
 mod cli;
 mod contract;

@@ -157,7 +157,10 @@ impl Topic {
             "Resource": "*", "Condition": {"ArnEquals": {"aws:SourceArn": topic.arn}}}]});
         let create = json!({"QueueName": "people", "Attributes": {"Policy": policy.to_string()}});
         let created = topic.sqs("CreateQueue", &create);
-        topic.queue = created["QueueUrl"].as_str().unwrap().to_owned();
+        created["QueueUrl"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut topic.queue);
         let queue = "arn:aws:sqs:us-east-1:000000000000:people";
         topic.sns(&format!(
             "Action=Subscribe&Protocol=sqs&TopicArn={}&Endpoint={queue}",

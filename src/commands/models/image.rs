@@ -65,7 +65,9 @@ pub(super) async fn run(ctx: &Context, args: &ImageArgs, image: Digest) -> Resul
             clients.region()
         )));
     }
-    let found = found::find(clients, project.file.name.as_str(), &branch, image).await?;
+    let name = project.file.name.as_str();
+    // Boxed: its future is large.
+    let found = Box::pin(found::find(clients, name, &branch, image)).await?;
     let mut report = ImageReport::new(ctx, &project, branch, image, &found)?;
 
     let recorded = record(clients, args, &found.run, &report.compared).await;

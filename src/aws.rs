@@ -23,6 +23,7 @@ pub mod capture;
 pub mod cloudformation;
 pub mod cloudwatch;
 pub mod datasets;
+pub mod delivery;
 pub mod drift;
 mod ec2;
 pub mod ecr;
@@ -40,6 +41,7 @@ pub mod lineage;
 pub mod logs;
 pub mod monitoring_store;
 mod payload;
+pub mod project_runs;
 pub mod quotas;
 pub mod release;
 pub mod removal;
@@ -68,8 +70,12 @@ pub struct Clients {
     pub lambda: aws_sdk_lambda::Client,
     /// CloudWatch Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// CodeBuild.
+    pub codebuild: aws_sdk_codebuild::Client,
     /// CodeCommit.
     pub codecommit: aws_sdk_codecommit::Client,
+    /// CodePipeline.
+    pub codepipeline: aws_sdk_codepipeline::Client,
     /// ECR.
     pub ecr: aws_sdk_ecr::Client,
     /// S3.
@@ -207,7 +213,9 @@ impl Clients {
             cloudformation: aws_sdk_cloudformation::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            codebuild: aws_sdk_codebuild::Client::new(&config),
             codecommit: aws_sdk_codecommit::Client::new(&config),
+            codepipeline: aws_sdk_codepipeline::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             sagemaker: aws_sdk_sagemaker::Client::new(&config),

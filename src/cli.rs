@@ -68,6 +68,8 @@ enum Command {
     Train(commands::train::TrainArgs),
     #[command(subcommand)]
     Runs(commands::runs::RunsCommand),
+    Approve(commands::approve::ApproveArgs),
+    Reject(commands::approve::RejectArgs),
     #[command(subcommand)]
     Models(commands::models::ModelsCommand),
     Completions(commands::completions::CompletionsArgs),
@@ -192,6 +194,12 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Runs(command) => ctx
             .output
             .report(&Box::pin(commands::runs::run(&ctx, command)).await?),
+        Command::Approve(args) => ctx
+            .output
+            .report(&Box::pin(commands::approve::approve(&ctx, args)).await?),
+        Command::Reject(args) => ctx
+            .output
+            .report(&Box::pin(commands::approve::reject(&ctx, args)).await?),
         Command::Models(command) => ctx
             .output
             .report(&Box::pin(commands::models::run(&ctx, command)).await?),

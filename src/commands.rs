@@ -1,6 +1,7 @@
 //! One thin module per subcommand: `Args`, `run(&Context, &Args) -> Result<Report>`, the report.
 
 pub mod analyze;
+pub mod approve;
 pub mod completions;
 pub mod config;
 pub mod data;

@@ -127,6 +127,35 @@ impl Repository {
         Ok(text.lines().filter_map(branch).collect())
     }
 
+    /// Lists the branches of remotes whose URL is accepted, as of the last push or fetch.
+    pub fn pushed_branches(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        // Without a remote, git fails.
+        let urls = self.output(["config", "--get-regexp", r"^remote\..*\.url$"])?;
+        let urls = String::from_utf8_lossy(&urls.stdout).into_owned();
+        let mut found = Vec::new();
+        for line in urls.lines() {
+            let Some((key, url)) = line.split_once(' ') else {
+                continue;
+            };
+            let remote = key.strip_prefix("remote.");
+            let Some(remote) = remote.and_then(|it| it.strip_suffix(".url")) else {
+                continue;
+            };
+            if !is_wanted(url) {
+                continue;
+            }
+            let prefix = format!("refs/remotes/{remote}/");
+            let refs = self.run(["for-each-ref", "--format=%(refname)", &prefix])?;
+            let refs = String::from_utf8_lossy(&refs).into_owned();
+            let names = refs.lines().filter_map(|name| name.strip_prefix(&prefix));
+            let names = names.filter(|name| *name != "HEAD");
+            found.extend(names.map(str::to_owned));
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
     /// Returns true if files under `path` differ from HEAD, or are not committed.
     pub fn is_dirty(&self, path: &Path) -> Result<bool> {
         let changes = self.run([

@@ -256,7 +256,13 @@ fn arns(resource: &str, names: &Names) -> Option<Vec<String>> {
         .collect(),
         "functions" => vec![arn("lambda", &format!("function:{project}-*"))],
         "topics" => vec![arn("sns", &format!("{project}-*"))],
-        "logs" => vec![arn("logs", "log-group:/aws/sagemaker/*")],
+        "logs" => vec![
+            arn("logs", "log-group:/aws/sagemaker/*"),
+            arn("logs", &format!("log-group:/aws/codebuild/{project}-*")),
+        ],
+        // Stages and actions too: their names follow that of the pipeline.
+        "delivery" => vec![arn("codepipeline", &format!("{project}-*"))],
+        "builds" => vec![arn("codebuild", &format!("project/{project}-*"))],
         passed if passed.starts_with("roles passed to ") => {
             vec![format!("arn:{partition}:iam::{account}:role/{project}-*")]
         }

@@ -1,8 +1,8 @@
-//! Reads job logs from CloudWatch Logs.
+//! Reads the logs of jobs and builds from CloudWatch Logs.
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 
 use super::{AwsResultExt, Clients, Missing};
@@ -16,21 +16,86 @@ pub struct LogEvent {
     pub message: String,
 }
 
-/// Reads the log of a job from its beginning; each read returns only new lines.
+/// Where a log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogPlace {
+    /// The streams of a job, one for each host.
+    Job {
+        /// The log group.
+        group: String,
+        /// The job.
+        job: String,
+    },
+    /// One stream.
+    Stream {
+        /// The log group.
+        group: String,
+        /// The stream.
+        stream: String,
+    },
+}
+
+impl LogPlace {
+    /// Parses the ARN of a stream: `arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:STREAM`.
+    pub fn of_arn(arn: &str) -> Option<Self> {
+        let (_, rest) = arn.split_once(":log-group:")?;
+        let (group, stream) = rest.split_once(":log-stream:")?;
+        Some(Self::Stream {
+            group: group.to_owned(),
+            stream: stream.to_owned(),
+        })
+    }
+
+    /// The log group.
+    pub fn group(&self) -> &str {
+        let (Self::Job { group, .. } | Self::Stream { group, .. }) = self;
+        group
+    }
+
+    /// Its name within the group.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Job { job: name, .. } | Self::Stream { stream: name, .. } => name,
+        }
+    }
+
+    /// Lists its streams, by name.
+    async fn streams(&self, clients: &Clients) -> Result<Vec<String>> {
+        match self {
+            Self::Job { group, job } => streams(clients, group, job).await,
+            Self::Stream { stream, .. } => Ok(vec![stream.clone()]),
+        }
+    }
+
+    /// Returns its streams, each with its last `lines` lines; none for a log that was not written yet.
+    pub async fn tails(
+        &self,
+        clients: &Clients,
+        lines: i32,
+    ) -> Result<Vec<(String, Vec<LogEvent>)>> {
+        let mut found = Vec::new();
+        for stream in self.streams(clients).await? {
+            if let Some(events) = last_of(clients, self.group(), &stream, lines).await? {
+                found.push((stream, events));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a log from its beginning; each read returns only new lines.
 #[derive(Debug)]
 pub struct Reader {
-    group: String,
-    job: String,
+    log: LogPlace,
     /// The position of the next read, by stream.
     places: BTreeMap<String, String>,
 }
 
 impl Reader {
     /// A reader at the beginning of the log.
-    pub fn new(group: &str, job: &str) -> Self {
+    pub fn new(log: LogPlace) -> Self {
         Self {
-            group: group.to_owned(),
-            job: job.to_owned(),
+            log,
             places: BTreeMap::new(),
         }
     }
@@ -38,19 +103,26 @@ impl Reader {
     /// Returns the lines written since the last read, oldest first within each stream.
     pub async fn read(&mut self, clients: &Clients) -> Result<Vec<LogEvent>> {
         let mut events = Vec::new();
-        for stream in streams(clients, &self.group, &self.job).await? {
+        for stream in self.log.streams(clients).await? {
             loop {
                 let token = self.places.get(&stream).cloned();
                 let page = clients
                     .logs
                     .get_log_events()
-                    .log_group_name(&self.group)
+                    .log_group_name(self.log.group())
                     .log_stream_name(&stream)
                     .start_from_head(true)
                     .set_next_token(token.clone())
                     .send()
                     .await
-                    .aws(format!("cannot read the log of `{}`", self.job))?;
+                    .aws_if_found(
+                        format!("cannot read the log of `{}`", self.log.name()),
+                        Missing::Resource,
+                    )?;
+                // A build has the name of its stream before the stream exists.
+                let Some(page) = page else {
+                    break;
+                };
                 events.extend(page.events().iter().map(event));
                 // At the end of a stream, the response repeats the token of the request.
                 let next = page.next_forward_token().map(str::to_owned);
@@ -179,12 +251,11 @@ pub async fn tails(
     job: &str,
     tail: i32,
 ) -> Result<Vec<(String, Vec<LogEvent>)>> {
-    let mut found = Vec::new();
-    for stream in streams(clients, group, job).await? {
-        let events = self::tail(clients, group, &stream, tail).await?;
-        found.push((stream, events));
-    }
-    Ok(found)
+    let log = LogPlace::Job {
+        group: group.to_owned(),
+        job: job.to_owned(),
+    };
+    log.tails(clients, tail).await
 }
 
 /// Returns the last `lines` lines of a stream.
@@ -194,6 +265,17 @@ pub async fn tail(
     stream: &str,
     lines: i32,
 ) -> Result<Vec<LogEvent>> {
+    let events = last_of(clients, group, stream, lines).await?;
+    events.ok_or_else(|| anyhow!("the log {group} has no stream `{stream}`"))
+}
+
+/// The last `lines` lines of a stream; `None` if it does not exist.
+async fn last_of(
+    clients: &Clients,
+    group: &str,
+    stream: &str,
+    lines: i32,
+) -> Result<Option<Vec<LogEvent>>> {
     let page = clients
         .logs
         .get_log_events()
@@ -203,8 +285,11 @@ pub async fn tail(
         .limit(lines)
         .send()
         .await
-        .aws(format!("cannot read the log of `{stream}`"))?;
-    Ok(page.events().iter().map(event).collect())
+        .aws_if_found(
+            format!("cannot read the log of `{stream}`"),
+            Missing::Resource,
+        )?;
+    Ok(page.map(|page| page.events().iter().map(event).collect()))
 }
 
 /// A stream of a log group.

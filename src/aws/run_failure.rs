@@ -1,11 +1,12 @@
 //! Explains why a run failed: from the execution down to the log of the job, and the likely cause.
 //!
 //! ```text
-//! execution → first failed step → job → its failure reason ─┐
-//!                                    └→ last lines of its log ─┴→ known_causes → Chain
+//! execution of CodePipeline → stage → action → build → phase and log ──────┐
+//!                                                └→ run                    ├→ known_causes → Chain
+//! run → first failed step → job → its failure reason, end of its log ──────┘
 //! ```
 //!
-//! `levels` is a list from the outermost to the innermost, so that what started a run can precede it.
+//! `levels` is a list from the outermost to the innermost: what started a run precedes it.
 
 use anyhow::Result;
 use aws_sdk_sagemaker::types::SecondaryStatus;
@@ -14,10 +15,13 @@ use mlops_pipeline::StepType;
 use serde::Serialize;
 
 use super::known_causes::{self, Cause, Place, TIME_LIMIT};
-use super::logs::{self, LogEvent};
+use super::logs::LogEvent;
+use super::project_runs::ProjectRun;
 use super::sagemaker::gate::Gate;
 use super::sagemaker::runs::{Run, RunStep};
 use super::{AwsResultExt, Clients, Expected, Missing};
+
+mod delivery;
 
 /// Number of log lines to keep.
 const KEPT: usize = 15;
@@ -59,7 +63,7 @@ pub struct Level {
     pub kind: LevelKind,
     /// Its name.
     pub name: String,
-    /// Its ARN; null for a step.
+    /// Its ARN, or the id of an execution of CodePipeline; null for a step, a stage and an action.
     pub id: Option<String>,
     /// Its state, as the service reports it.
     pub status: String,
@@ -73,7 +77,15 @@ pub struct Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LevelKind {
-    /// A run: an execution of the project's pipeline.
+    /// An execution of a pipeline of CodePipeline.
+    Execution,
+    /// A stage of it.
+    Stage,
+    /// An action of the stage.
+    Action,
+    /// The build of an action.
+    Build,
+    /// A run: an execution of the project's SageMaker pipeline.
     Run,
     /// A step of it.
     Step,
@@ -82,10 +94,14 @@ pub enum LevelKind {
 }
 
 impl LevelKind {
-    /// The kind as a word.
+    /// The kind as a short word.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Run => "run",
+            Self::Stage => "stage",
+            Self::Action => "action",
+            Self::Build => "build",
+            // The labels of a screen are short.
+            Self::Execution | Self::Run => "run",
             Self::Step => "step",
             Self::Job => "job",
         }
@@ -101,6 +117,16 @@ pub struct Log {
     pub stream: String,
     /// Its last lines, oldest first.
     pub lines: Vec<String>,
+}
+
+impl Log {
+    fn of(group: &str, stream: String, lines: &[String]) -> Self {
+        Self {
+            group: group.to_owned(),
+            stream,
+            lines: lines[lines.len().saturating_sub(KEPT)..].to_vec(),
+        }
+    }
 }
 
 /// Why a run failed.
@@ -123,39 +149,57 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// The chain of a run of which only the outermost level is known.
+    fn new(run: &str, outcome: Outcome, level: Level) -> Self {
+        Self {
+            run: run.to_owned(),
+            outcome,
+            levels: vec![level],
+            also_failed: Vec::new(),
+            unread: Vec::new(),
+            log: None,
+            cause: None,
+        }
+    }
+
     /// Returns the innermost reason.
     pub fn reason(&self) -> Option<&str> {
         let mut levels = self.levels.iter().rev();
         levels.find_map(|level| level.reason.as_deref())
     }
 
-    /// Returns the name of the step that failed.
+    /// Returns the name of the step that failed, or of the action.
     pub fn step(&self) -> Option<&str> {
-        let mut levels = self.levels.iter();
-        let step = levels.find(|level| level.kind == LevelKind::Step)?;
+        let mut levels = self.levels.iter().rev();
+        let is_part = |level: &&Level| matches!(level.kind, LevelKind::Step | LevelKind::Action);
+        let step = levels.find(is_part)?;
         Some(&step.name)
     }
 }
 
-/// Explains a run.
+/// Explains a run of either kind.
+pub async fn explain_any(clients: &Clients, run: &ProjectRun) -> Result<Chain> {
+    match run {
+        ProjectRun::Training(run) => explain(clients, run).await,
+        ProjectRun::Delivery(execution) => delivery::explain(clients, execution).await,
+    }
+}
+
+/// Explains a run of SageMaker's pipeline.
 pub async fn explain(clients: &Clients, run: &Run) -> Result<Chain> {
     let outcome = outcome(run);
-    let mut chain = Chain {
-        run: run.run.clone(),
+    let mut chain = Chain::new(
+        &run.run,
         outcome,
-        levels: vec![Level {
+        Level {
             kind: LevelKind::Run,
             name: run.run.clone(),
             id: Some(run.arn.clone()),
             status: run.status.to_string(),
             reason: run.failure.clone(),
             attempts: None,
-        }],
-        also_failed: Vec::new(),
-        unread: Vec::new(),
-        log: None,
-        cause: None,
-    };
+        },
+    );
     match outcome {
         Outcome::Succeeded | Outcome::InProgress => {}
         Outcome::Refused => {
@@ -245,42 +289,35 @@ async fn failed_at(clients: &Clients, chain: &mut Chain, step: &RunStep) -> Resu
         reason: step.failure.clone(),
         attempts: step.attempts,
     });
-    let Some((group, name)) = step.log() else {
+    let Some(log) = step.log() else {
         chain.cause = known_causes::find(Place::Step, step.failure.as_deref(), &[]);
         return Ok(());
     };
-    let (job, streams) = tokio::join!(
-        job(clients, step, name),
-        logs::tails(clients, group, name, SEARCHED)
-    );
+    let (job, streams) = tokio::join!(job(clients, step, log.name()), log.tails(clients, SEARCHED));
     // The reason alone often has the cause.
     let mut unread = |error: anyhow::Error| chain.unread.push(message(&error));
     let job = job.map_err(&mut unread).unwrap_or_default();
     let streams = streams.map_err(&mut unread).unwrap_or_default();
     chain.levels.extend(job);
-    let (stream, lines) = likeliest(streams).unzip();
+    let (stream, lines) = likeliest(Place::Job, streams).unzip();
     let lines = lines.unwrap_or_default();
     let reason = chain.reason();
     chain.cause = known_causes::find(Place::Job, reason, &lines)
         // What the pipeline does with the job's result.
         .or_else(|| known_causes::find(Place::Step, step.failure.as_deref(), &[]));
-    chain.log = stream.map(|stream| Log {
-        group: group.to_owned(),
-        stream,
-        lines: lines[lines.len().saturating_sub(KEPT)..].to_vec(),
-    });
+    chain.log = stream.map(|stream| Log::of(log.group(), stream, &lines));
     Ok(())
 }
 
 /// The stream to show: of several hosts, the first whose lines name a cause, or the first with lines.
-fn likeliest(streams: Vec<(String, Vec<LogEvent>)>) -> Option<(String, Vec<String>)> {
+fn likeliest(place: Place, streams: Vec<(String, Vec<LogEvent>)>) -> Option<(String, Vec<String>)> {
     let mut first = None;
     for (stream, events) in streams {
         let lines: Vec<String> = events.into_iter().map(|event| event.message).collect();
         if lines.is_empty() {
             continue;
         }
-        if known_causes::find(Place::Job, None, &lines).is_some() {
+        if known_causes::find(place, None, &lines).is_some() {
             return Some((stream, lines));
         }
         first.get_or_insert((stream, lines));
@@ -388,9 +425,9 @@ mod tests {
             stream("algo-2", &["waiting"]),
             stream("algo-3", &["MemoryError"]),
         ];
-        assert_eq!(likeliest(streams).unwrap().0, "algo-3");
+        assert_eq!(likeliest(Place::Job, streams).unwrap().0, "algo-3");
         let quiet = vec![stream("algo-1", &["a"]), stream("algo-2", &["b"])];
-        assert_eq!(likeliest(quiet).unwrap().0, "algo-1");
-        assert_eq!(likeliest(Vec::new()), None);
+        assert_eq!(likeliest(Place::Job, quiet).unwrap().0, "algo-1");
+        assert_eq!(likeliest(Place::Job, Vec::new()), None);
     }
 }

@@ -1,5 +1,6 @@
 //! SNS: publishes a message, without its SDK crate.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,16 +56,34 @@ pub async fn publish(
     message: &str,
 ) -> Result<()> {
     let subject = ascii(subject);
+    let message = shortened(message);
     let parameters = [
         ("Action", "Publish"),
         ("Version", "2010-03-31"),
         ("TopicArn", topic.0.as_str()),
         ("Subject", subject.as_str()),
-        ("Message", message),
+        ("Message", message.as_ref()),
     ];
     let doing = format!("cannot publish to {topic}");
     signed::query(clients, "sns", &doing, &parameters).await?;
     Ok(())
+}
+
+/// Maximum size of a message in bytes (`Publish`).
+const LARGEST_MESSAGE: usize = 256 << 10;
+
+/// Truncates a message that is too large for SNS.
+fn shortened(message: &str) -> Cow<'_, str> {
+    const CUT: &str = "\n… (truncated)";
+
+    if message.len() <= LARGEST_MESSAGE {
+        return message.into();
+    }
+    let mut end = LARGEST_MESSAGE - CUT.len();
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{CUT}", &message[..end]).into()
 }
 
 /// Replaces control characters and characters outside of ASCII, and truncates the subject.

@@ -63,6 +63,10 @@ macro_rules! state {
     };
 }
 
+mod delivery;
+
+pub use delivery::{ActionState, BuildState, DeliveryState};
+
 state!(
     /// The approval status of a model version: `Approved`, `Rejected` or `PendingManualApproval`.
     ModelApproval(ModelApprovalStatus), without: "unknown"
@@ -174,6 +178,8 @@ impl ExecutionState {
 pub enum RunState {
     /// The state reported by SageMaker.
     Execution(ExecutionState),
+    /// The state reported by CodePipeline.
+    Delivery(DeliveryState),
     /// A gate refused the model; SageMaker reports `Failed`.
     Refused,
 }
@@ -195,6 +201,7 @@ impl RunState {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Execution(state) => state.as_str(),
+            Self::Delivery(state) => state.as_str(),
             Self::Refused => REFUSED,
         }
     }
@@ -203,23 +210,42 @@ impl RunState {
     pub fn is_over(&self) -> bool {
         match self {
             Self::Execution(state) => state.is_over(),
+            Self::Delivery(state) => state.is_over(),
             Self::Refused => true,
         }
     }
 
     /// Returns whether every step succeeded.
     pub fn has_succeeded(&self) -> bool {
-        self.is(&PipelineExecutionStatus::Succeeded)
+        match self {
+            Self::Delivery(state) => state.has_succeeded(),
+            _ => self.is(&PipelineExecutionStatus::Succeeded),
+        }
     }
 
-    /// Returns whether the run was stopped.
+    /// Returns whether something of it failed.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Execution(state) => state.has_failed(),
+            Self::Delivery(state) => state.has_failed(),
+            Self::Refused => false,
+        }
+    }
+
+    /// Returns whether the run was stopped, or ended because of another one.
     pub fn was_stopped(&self) -> bool {
-        self.is(&PipelineExecutionStatus::Stopped)
+        match self {
+            Self::Delivery(state) => state.was_stopped(),
+            _ => self.is(&PipelineExecutionStatus::Stopped),
+        }
     }
 
     /// Returns whether its steps are running.
     pub fn is_executing(&self) -> bool {
-        self.is(&PipelineExecutionStatus::Executing)
+        match self {
+            Self::Delivery(state) => state.is_in_progress(),
+            _ => self.is(&PipelineExecutionStatus::Executing),
+        }
     }
 
     fn is(&self, status: &PipelineExecutionStatus) -> bool {

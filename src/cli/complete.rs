@@ -12,7 +12,8 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 use mlops_pipeline::Definition;
 
-use crate::aws::sagemaker::{models, runs};
+use crate::aws::project_runs::newest;
+use crate::aws::sagemaker::models;
 use crate::config::{Config, GlobalArgs};
 use crate::context::{Context, Interrupts};
 use crate::git::Repository;
@@ -131,11 +132,9 @@ fn steps() -> Vec<CompletionCandidate> {
 fn run_ids() -> Vec<CompletionCandidate> {
     request(async |ctx| {
         let project = ctx.project()?;
-        let found = runs::list(ctx.aws().await?, project.file.name.as_str(), NEWEST).await?;
-        Ok(found
-            .into_iter()
-            .map(|(_, run)| (run.run, run.status.to_string()))
-            .collect())
+        let clients = ctx.aws().await?;
+        let history = newest(clients, project.file.name.as_str(), NEWEST).await?;
+        Ok(history.states())
     })
 }
 

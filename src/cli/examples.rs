@@ -125,10 +125,29 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("runs list", &["mlops runs list --output json"]),
-    ("runs show", &["mlops runs show --output json"]),
-    ("runs logs", &["mlops runs logs fb9lk2vgt5sk"]),
+    (
+        "runs show",
+        &["mlops runs show 3f2a9c1e", "mlops runs show --output json"],
+    ),
+    (
+        "runs logs",
+        &[
+            "mlops runs logs fb9lk2vgt5sk",
+            "mlops runs logs 3f2a9c1e Build",
+        ],
+    ),
+    ("runs watch", &["mlops runs watch --output json"]),
     ("runs why", &["mlops runs why --output json"]),
-    ("runs stop", &["mlops runs stop fb9lk2vgt5sk --local"]),
+    (
+        "runs stop",
+        &[
+            "mlops runs stop fb9lk2vgt5sk --local",
+            "mlops runs stop 3f2a9c1e --abandon",
+        ],
+    ),
+    ("runs retry", &["mlops runs retry fb9lk2vgt5sk"]),
+    ("approve", &["mlops approve --output json"]),
+    ("reject", &["mlops reject 3f2a9c1e --action Review"]),
     ("models list", &["mlops models list --output json"]),
     (
         "local inject list",

@@ -16,7 +16,10 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Data and images", &["data", "validate", "image"]),
-    ("Training", &["notebook", "train", "runs", "models"]),
+    (
+        "Training",
+        &["notebook", "train", "runs", "approve", "reject", "models"],
+    ),
     (
         "Production",
         &[

@@ -18,20 +18,22 @@ use crate::infra::{self, PARTS, Part};
 use crate::releases::store::Release;
 use crate::releases::{self, proof, restore};
 
+mod delivery;
 mod facts;
 mod report;
 mod screen;
 mod shown;
 mod watch;
 
-pub use report::{Data, LastRelease, Monitoring, NewestImage, Run, Stack, StatusReport, Waiting};
+pub use delivery::{Delivered, Waiting};
+pub use report::{Data, LastRelease, Monitoring, NewestImage, Run, Stack, StatusReport};
 pub use shown::Status;
 
 /// Show the project on one screen
 ///
 /// Shows stacks, notebook, newest image, data version, last runs, model versions, the endpoint and
-/// the last monitoring result, what waits for an approval, what is billed by the hour, and suggests
-/// the next command. Everything is read from AWS.
+/// the last monitoring result, the newest execution of each pipeline, what waits for an approval,
+/// what is billed by the hour, and suggests the next command. Everything is read from AWS.
 ///
 /// Example: mlops status
 #[derive(Debug, clap::Args)]
@@ -160,7 +162,10 @@ async fn look(ctx: &Context, project: &Project) -> Result<StatusReport> {
         .extend(notebook.as_ref().and_then(Notebook::billed));
     report.billed.extend(network);
     report.notebook = notebook;
+    let (delivered, waiting) = delivery::read(ctx, clients, name).await?;
+    report.delivery = delivered;
     report.waiting = report.approvals(|version| ctx.command(&format!("promote {version}")));
+    report.waiting.extend(waiting);
     report.next = ctx.command(&report.next_step());
     Ok(report)
 }

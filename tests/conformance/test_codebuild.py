@@ -70,7 +70,7 @@ def project(codebuild, role):
 
 def wait(codebuild, build, phase=None):
     """Waits until a build has ended, or is in a phase."""
-    deadline = time.time() + 60
+    deadline = time.time() + 180
     while time.time() < deadline:
         found = codebuild.batch_get_builds(ids=[build])["builds"][0]
         if found["buildComplete"] or found["currentPhase"] == phase:

@@ -119,7 +119,7 @@ def executions(pipelines, name):
     return pipelines.list_pipeline_executions(pipelineName=name)["pipelineExecutionSummaries"][::-1]
 
 
-def until(check, seconds=60):
+def until(check, seconds=180):
     """Waits for a true result."""
     end = time.monotonic() + seconds
     while not (found := check()):

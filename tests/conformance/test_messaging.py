@@ -99,10 +99,11 @@ def test_a_long_poll_waits_for_a_message(sqs, name):
     start = time.monotonic()
     sender.start()
     assert bodies(sqs, url) == ["m"]
-    assert 0.4 < time.monotonic() - start < 10
+    # Before the time to wait is over.
+    assert 0.4 < time.monotonic() - start < 20
     start = time.monotonic()
     assert receive(sqs, url, WaitTimeSeconds=1) == []
-    assert 0.9 < time.monotonic() - start < 10
+    assert time.monotonic() - start > 0.9
 
 
 def test_dead_letters(cloud, sqs, name):

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::sandbox::{Run, Sandbox, pause};
 use crate::sdk::Sdk;
-use crate::small_project;
+use crate::{small_delivery, small_project};
 
 /// Operations of a command that these runs do not provoke, with the reason.
 const NOT_PROVOKED: &[(&str, &str, &str)] = &[
@@ -416,9 +416,9 @@ fn models(recorder: &mut Recorder) {
 
 /// The report on an image: of a version, and of a model that a gate refused.
 fn reports(recorder: &mut Recorder) {
-    let topic = "arn:aws:sns:us-east-1:000000000000:small-delivery";
+    let topic = "arn:aws:sns:us-east-1:000000000000:small-reports";
     let template = r#"{"Resources": {"Topic": {"Type": "AWS::SNS::Topic",
-        "Properties": {"TopicName": "small-delivery"}}}}"#;
+        "Properties": {"TopicName": "small-reports"}}}}"#;
     let sdk = Sdk::at(&format!("http://{}", recorder.endpoint));
     let create = aws_sdk_cloudformation::Client::new(&sdk.config).create_stack();
     let create = create
@@ -440,6 +440,64 @@ fn reports(recorder: &mut Recorder) {
     let refused = ["train", "-p", "MaxRmse=1"];
     let _ = recorder.run("train", &refused).code(3);
     let _ = recorder.run(name, &report).success();
+}
+
+/// Executions of CodePipeline.
+fn delivery(recorder: &mut Recorder) {
+    let refused = small_delivery::runs(&recorder.sandbox);
+    let refused = refused.iter().find(|run| run["status"] == "Refused");
+    let refused = refused.unwrap()["run"].as_str().unwrap();
+    let _ = recorder
+        .run("runs logs", &["runs", "logs", refused])
+        .success();
+    let _ = recorder
+        .run("runs watch", &["runs", "watch", refused])
+        .code(3);
+    let _ = recorder
+        .run("runs retry", &["runs", "retry", refused])
+        .success();
+
+    small_delivery::create(&recorder.sandbox, "print('done')\n");
+    let ml = small_delivery::waiting(&recorder.sandbox, "small-ml-develop", &[]);
+    let deploy = small_delivery::waiting(&recorder.sandbox, "small-deploy", &[]);
+    let short = &ml[..8];
+    for name in ["runs list", "runs show", "status"] {
+        let _ = recorder.plain(name).success();
+    }
+    let _ = recorder
+        .run("runs show", &["runs", "show", short])
+        .success();
+    let _ = recorder.run("runs logs", &["runs", "logs", &ml]).success();
+    let _ = recorder.run("approve", &["approve", &ml]).success();
+    let _ = recorder.run("reject", &["reject", &deploy]).success();
+    let _ = recorder
+        .run("runs watch", &["runs", "watch", short])
+        .success();
+    for name in ["approve", "reject"] {
+        let _ = recorder.plain(name).code(1);
+    }
+    small_delivery::push(&recorder.sandbox, "raise ValueError('no')\n");
+    let failed = small_delivery::wait_for("a failure", || {
+        let runs = small_delivery::runs(&recorder.sandbox);
+        let failed = |run: &&Value| run["status"] == "Failed" && run["kind"] == "ml";
+        Some(runs.iter().find(failed)?["run"].as_str()?.to_owned())
+    });
+    let _ = recorder.plain("runs watch").code(1);
+    let _ = recorder.plain("runs why").success();
+    let _ = recorder
+        .run("runs why", &["runs", "why", &failed[..8]])
+        .success();
+    let _ = recorder
+        .run("runs retry", &["runs", "retry", &failed[..8]])
+        .success();
+    small_delivery::push(&recorder.sandbox, "import time\ntime.sleep(600)\n");
+    let slow = small_delivery::wait_for("a build", || {
+        let newest = small_delivery::runs(&recorder.sandbox).remove(0);
+        let id = newest["run"].as_str().unwrap();
+        (newest["status"] == "InProgress" && id != failed).then(|| id.to_owned())
+    });
+    let stop = ["runs", "stop", &slow[..8], "--abandon"];
+    let _ = recorder.run("runs stop", &stop).success();
 }
 
 /// Validation and monitoring.
@@ -513,6 +571,7 @@ fn the_table_lists_exactly_what_each_command_calls() {
     let _ = recorder.sandbox.mlops(["image", "push"]).success();
     data(&mut recorder);
     models(&mut recorder);
+    delivery(&mut recorder);
     checks(&mut recorder);
     // Of a branch that does not exist, so that nothing is built.
     let settings = recorder.sandbox.path().join("mlops.toml");

@@ -65,9 +65,11 @@ pub enum Missing {
 }
 
 /// Codes for a missing resource of one kind.
-const MISSING_CODES: [(&str, Missing); 12] = [
+const MISSING_CODES: [(&str, Missing); 14] = [
     ("ResourceNotFound", Missing::Resource),
     ("ResourceNotFoundException", Missing::Resource),
+    ("PipelineNotFoundException", Missing::Resource),
+    ("PipelineExecutionNotFoundException", Missing::Resource),
     ("ChangeSetNotFound", Missing::ChangeSet),
     ("ChangeSetNotFoundException", Missing::ChangeSet),
     ("RepositoryNotFoundException", Missing::Repository),

@@ -8,8 +8,8 @@ const TOP: &str = "\
 `mlops runs why`, `mlops train`, `mlops promote` and `mlops endpoint show` name the likely cause of a failure. They look
 for these texts in the reason that the service reports and in the last lines of the log, only where the text means this
 cause. The kind is the field `cause.kind` of JSON reports. In a text, `{name}` is any name, and `…` any text. Of a
-failure without a known text, nothing is guessed: `mlops runs why` prints `unknown` and the log. No command reads
-builds, actions of pipelines, stacks and monitors yet.
+failure without a known text, nothing is guessed: `mlops runs why` prints `unknown` and the log. Texts of stacks are
+found in the actions of pipelines only, and no command reads monitors yet.
 
 The last line of a log that names a cause decides, and the exception that ended a Python program: what was logged before
 its traceback was handled.

@@ -1,12 +1,13 @@
-//! Runs: executions of the project's pipeline, and their steps.
+//! Runs: executions of the project's SageMaker pipeline, and their steps.
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow};
 use aws_sdk_sagemaker::types::SortOrder;
+use aws_smithy_types::DateTime;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use mlops_core::error::Hint;
+use mlops_core::error::{Failure, Hint};
 use mlops_core::names::Version;
 use mlops_core::text::clean;
 use mlops_oci::Digest;
@@ -65,11 +66,21 @@ impl Origin {
     }
 }
 
+/// A text of somebody else's on one line of a terminal.
+fn line(text: &str) -> String {
+    clean(text).replace(['\n', '\t'], " ")
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(branch) = &self.branch {
             let dirty = if self.dirty { " (working tree)" } else { "" };
-            writeln!(f, "branch    {branch}  {}{dirty}", self.short_commit())?;
+            let branch = line(branch);
+            writeln!(
+                f,
+                "branch    {branch}  {}{dirty}",
+                line(&self.short_commit())
+            )?;
         }
         let image = self.image.map(|digest| digest.to_string());
         let why = ("", &self.image_why);
@@ -80,7 +91,7 @@ impl fmt::Display for Origin {
             ("build", &self.build),
         ] {
             if let Some(value) = value {
-                writeln!(f, "{label:<9} {value}")?;
+                writeln!(f, "{label:<9} {}", line(value))?;
             }
         }
         for (index, compared) in self.compared.iter().enumerate() {
@@ -197,7 +208,19 @@ fn seconds(
 /// Returns the ARN of a run of a pipeline, given its id, its ARN, or nothing for the newest.
 pub async fn find(clients: &Clients, pipeline: &str, run: Option<&str>) -> Result<String> {
     match run {
-        Some(arn) if arn.starts_with("arn:") => Ok(arn.to_owned()),
+        Some(arn) if arn.starts_with("arn:") => {
+            let own = format!(":pipeline/{}/execution/", pipeline.to_lowercase());
+            if arn.to_lowercase().contains(&own) {
+                return Ok(arn.to_owned());
+            }
+            Err(Failure::usage(format!(
+                "{arn} is not a run of the pipeline `{pipeline}`"
+            )))
+            .hint(format!(
+                "list the runs with `{}`",
+                clients.command("runs list")
+            ))
+        }
         Some(id) => {
             let described = clients
                 .sagemaker
@@ -266,6 +289,40 @@ pub async fn list(
         if found.len() >= limit {
             found.truncate(limit);
             break;
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the runs that these builds started, oldest first. They were created after `since`.
+pub async fn of_builds(
+    clients: &Clients,
+    pipeline: &str,
+    builds: &[String],
+    since: Option<Timestamp>,
+) -> Result<Vec<Run>> {
+    /// A run is created seconds after its build; clocks of services differ.
+    const MARGIN: i64 = 5_000;
+
+    let since = since.map(|since| DateTime::from_millis(since.as_millisecond() - MARGIN));
+    let page = clients
+        .sagemaker
+        .list_pipeline_executions()
+        .pipeline_name(pipeline)
+        .sort_order(SortOrder::Ascending)
+        .set_created_after(since)
+        .max_results(100)
+        .send()
+        .await
+        .aws_if_found("cannot list the runs", Missing::Resource)?;
+    let summaries = page.and_then(|page| page.pipeline_execution_summaries);
+    let mut found = Vec::new();
+    for summary in summaries.unwrap_or_default() {
+        let build = origin(summary.pipeline_execution_description()).build;
+        if let Some(arn) = summary.pipeline_execution_arn()
+            && build.is_some_and(|build| builds.contains(&build))
+        {
+            found.push(describe(clients, arn).await?);
         }
     }
     Ok(found)
@@ -402,6 +459,19 @@ pub async fn describe(clients: &Clients, arn: &str) -> Result<Run> {
     })
 }
 
+/// Returns the state of the execution of a run; a gate that refused the model is not considered.
+pub async fn state(clients: &Clients, arn: &str) -> Result<RunState> {
+    let described = clients
+        .sagemaker
+        .describe_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws(format!("cannot describe the run `{}`", id(arn)))?;
+    let execution = ExecutionState::of(described.pipeline_execution_status());
+    Ok(RunState::new(execution, false))
+}
+
 /// Stops a run and its jobs.
 pub async fn stop(clients: &Clients, arn: &str) -> Result<()> {
     clients
@@ -411,5 +481,17 @@ pub async fn stop(clients: &Clients, arn: &str) -> Result<()> {
         .send()
         .await
         .aws(format!("cannot stop the run `{}`", id(arn)))?;
+    Ok(())
+}
+
+/// Continues a failed or stopped run from its failed steps.
+pub async fn retry(clients: &Clients, arn: &str) -> Result<()> {
+    clients
+        .sagemaker
+        .retry_pipeline_execution()
+        .pipeline_execution_arn(arn)
+        .send()
+        .await
+        .aws(format!("cannot retry the run `{}`", id(arn)))?;
     Ok(())
 }

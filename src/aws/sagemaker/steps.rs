@@ -9,6 +9,7 @@ use mlops_pipeline::StepType;
 use serde::Serialize;
 
 use super::timestamp;
+use crate::aws::logs::LogPlace;
 use crate::aws::state::StepState;
 use crate::aws::{AwsResultExt, Clients};
 
@@ -59,14 +60,17 @@ impl RunStep {
         Some((end.as_second() - self.started?.as_second()).max(0))
     }
 
-    /// Returns the log group and the job of this step, if it ran one.
-    pub fn log(&self) -> Option<(&'static str, &str)> {
+    /// Returns the log of this step's job, if it ran one.
+    pub fn log(&self) -> Option<LogPlace> {
         let group = match self.kind.as_ref()? {
             StepType::Processing => "/aws/sagemaker/ProcessingJobs",
             StepType::Training => "/aws/sagemaker/TrainingJobs",
             _ => return None,
         };
-        Some((group, self.arn.as_deref()?.rsplit('/').next()?))
+        Some(LogPlace::Job {
+            group: group.to_owned(),
+            job: self.arn.as_deref()?.rsplit('/').next()?.to_owned(),
+        })
     }
 }
 

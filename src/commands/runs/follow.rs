@@ -9,15 +9,15 @@ use tokio::sync::Mutex;
 
 use super::log_line::LogLine;
 use super::steps::{chosen, named};
-use crate::aws::sagemaker::runs::{self, Run};
+use crate::aws::project_runs::{self, RunPart, RunRef};
 use crate::aws::state::RunState;
 use crate::aws::{Clients, logs};
 use crate::context::Context;
 
-/// A run whose log was followed to its end.
+/// A run that was followed to its end.
 #[derive(Debug, Serialize)]
 pub struct Followed {
-    run: String,
+    pub(super) run: String,
     pub(super) status: RunState,
 }
 
@@ -33,12 +33,14 @@ struct FollowState {
 pub(super) async fn until_over(
     ctx: &Context,
     clients: &Clients,
-    arn: &str,
+    project: &str,
+    run: &RunRef,
     step: Option<&str>,
     timestamps: bool,
 ) -> Result<Followed> {
     let state = Mutex::new(FollowState::default());
-    let what = format!("the end of the run {}", runs::id(arn));
+    let id = run.id();
+    let what = format!("the end of the run {id}");
     let run = ctx
         .waiter
         .until(
@@ -46,35 +48,34 @@ pub(super) async fn until_over(
             |_| {},
             || async {
                 let mut state = state.lock().await;
-                let run = runs::describe(clients, arn).await?;
+                let run = project_runs::describe(clients, project, run).await?;
+                let (parts, is_over) = (run.parts(), run.status().is_over());
                 if let Some(step) = step
-                    && named(&run.steps, step).is_empty()
+                    && named(&parts, step).is_empty()
                     && !std::mem::replace(&mut state.said_waiting, true)
-                    && !run.is_over()
+                    && !is_over
                 {
-                    ctx.progress.say(format!(
-                        "waiting for the step {step} of the run {}",
-                        run.run
-                    ));
+                    ctx.progress
+                        .say(format!("waiting for the step {step} of the run {id}"));
                 }
                 let read =
-                    print_new(ctx, clients, &run, step, timestamps, &mut state.readers).await?;
+                    print_new(ctx, clients, &parts, step, timestamps, &mut state.readers).await?;
                 if !read {
                     return Ok(Poll::Ready(run));
                 }
                 // The last lines of a job may reach CloudWatch after its status, so read once more.
-                if run.is_over() && std::mem::replace(&mut state.was_over, true) {
+                if is_over && std::mem::replace(&mut state.was_over, true) {
                     return Ok(Poll::Ready(run));
                 }
-                Ok(Poll::Pending(run.status.to_string()))
+                Ok(Poll::Pending(run.status().to_string()))
             },
         )
         .await?;
-    chosen(&run, step)?;
-    ctx.progress.say(format!("run {}: {}", run.run, run.status));
+    chosen(id, &run.parts(), step)?;
+    ctx.progress.say(format!("run {id}: {}", run.status()));
     Ok(Followed {
-        run: run.run,
-        status: run.status,
+        run: id.to_owned(),
+        status: run.status().clone(),
     })
 }
 
@@ -82,25 +83,25 @@ pub(super) async fn until_over(
 async fn print_new(
     ctx: &Context,
     clients: &Clients,
-    run: &Run,
+    parts: &[RunPart],
     only: Option<&str>,
     timestamps: bool,
     readers: &mut BTreeMap<String, logs::Reader>,
 ) -> Result<bool> {
-    let steps = match only {
-        Some(name) => named(&run.steps, name),
-        None => run.steps.iter().collect(),
+    let parts = match only {
+        Some(name) => named(parts, name),
+        None => parts.iter().collect(),
     };
-    for step in steps {
-        let Some((group, job)) = step.log() else {
+    for part in parts {
+        let Some(log) = &part.log else {
             continue;
         };
         let reader = readers
-            // Each attempt of a step is a separate job.
-            .entry(job.to_owned())
-            .or_insert_with(|| logs::Reader::new(group, job));
+            // Each attempt of a step is a separate job or build.
+            .entry(log.name().to_owned())
+            .or_insert_with(|| logs::Reader::new(log.clone()));
         for event in reader.read(clients).await? {
-            let line = LogLine::new(Some(&step.name), event, timestamps);
+            let line = LogLine::new(Some(&part.name), event, timestamps);
             if !ctx.output.line(&line)? {
                 return Ok(false);
             }

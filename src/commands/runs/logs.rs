@@ -1,4 +1,4 @@
-//! `mlops runs logs`: the logs of a run's jobs.
+//! `mlops runs logs`: the logs of a run's jobs and builds.
 
 use std::fmt;
 
@@ -10,14 +10,13 @@ use super::follow;
 use super::log_line::LogLine;
 use super::steps::chosen;
 use super::word::run_or_step;
-use crate::aws::sagemaker::runs;
-use crate::aws::{Clients, logs};
+use crate::aws::{Clients, logs, project_runs};
 use crate::context::Context;
 
-/// Print the logs of a run's jobs
+/// Print the logs of a run's jobs and builds
 ///
-/// Without RUN, prints the newest run. A step's name alone selects that step of the newest run, or
-/// of a run in progress. With --follow, the step need not have started. Step names are
+/// Without RUN, prints the newest run. A step's or action's name alone selects it in the newest run,
+/// or in a run in progress. With --follow, the step need not have started. Names are
 /// case-insensitive. With --output json, every line has a timestamp; with --follow, the output is
 /// one JSON object per line.
 ///
@@ -26,7 +25,7 @@ use crate::context::Context;
 pub struct LogArgs {
     /// The run's id [default: the newest]
     run: Option<String>,
-    /// Print this step only
+    /// Print this step or action only
     step: Option<String>,
     /// Print the time of each line
     #[arg(long)]
@@ -57,28 +56,31 @@ struct StepLog {
 pub(super) async fn run(
     ctx: &Context,
     clients: &Clients,
-    pipeline: &str,
+    project: &str,
     args: &LogArgs,
 ) -> Result<RunsReport> {
-    let (arn, step) = match (&args.run, &args.step) {
-        (Some(only), None) => run_or_step(clients, pipeline, only).await?,
+    let (run, step) = match (&args.run, &args.step) {
+        (Some(only), None) => run_or_step(clients, project, only).await?,
         (run, step) => (
-            runs::find(clients, pipeline, run.as_deref()).await?,
+            project_runs::find(clients, project, run.as_deref()).await?,
             step.clone(),
         ),
     };
     let step = step.as_deref();
     if args.follow {
-        let followed = follow::until_over(ctx, clients, &arn, step, args.timestamps).await?;
+        let followed =
+            follow::until_over(ctx, clients, project, &run, step, args.timestamps).await?;
         return Ok(RunsReport::Followed(followed));
     }
-    let run = runs::describe(clients, &arn).await?;
+    let parts = project_runs::describe(clients, project, &run)
+        .await?
+        .parts();
     let mut found = Vec::new();
-    for step in chosen(&run, step)? {
-        if let Some((group, job)) = step.log() {
-            let events = logs::Reader::new(group, job).read(clients).await?;
+    for part in chosen(run.id(), &parts, step)? {
+        if let Some(log) = &part.log {
+            let events = logs::Reader::new(log.clone()).read(clients).await?;
             found.push(StepLog {
-                step: step.name.clone(),
+                step: part.name.clone(),
                 lines: events.iter().map(|event| event.message.clone()).collect(),
                 events: events
                     .into_iter()
@@ -88,7 +90,7 @@ pub(super) async fn run(
         }
     }
     Ok(RunsReport::Logs(Logs {
-        run: run.run,
+        run: run.id().to_owned(),
         logs: found,
         timestamps: args.timestamps,
     }))

@@ -1,36 +1,41 @@
-//! Finds the steps of a run by name.
+//! Finds the parts of a run by name.
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
 
-use crate::aws::sagemaker::runs::{Run, RunStep};
+use crate::aws::project_runs::RunPart;
 
-/// Returns the steps of this name: an exact match first, else any case.
-pub(super) fn named<'a>(steps: &'a [RunStep], name: &str) -> Vec<&'a RunStep> {
-    let exact: Vec<&RunStep> = steps.iter().filter(|step| step.name == name).collect();
+/// Returns the parts of this name, or with this path (`Train/Evaluate`): an exact match first, else any case.
+pub(super) fn named<'a>(parts: &'a [RunPart], name: &str) -> Vec<&'a RunPart> {
+    let is = |part: &&RunPart| part.name == name || part.path == name;
+    let exact: Vec<&RunPart> = parts.iter().filter(is).collect();
     if !exact.is_empty() {
         return exact;
     }
     let lower = name.to_lowercase();
-    let same = |step: &&RunStep| step.name.to_lowercase() == lower;
-    steps.iter().filter(same).collect()
+    let same = |part: &&RunPart| {
+        [&part.name, &part.path]
+            .iter()
+            .any(|it| it.to_lowercase() == lower)
+    };
+    parts.iter().filter(same).collect()
 }
 
-/// Returns all steps, or those of a name; the error lists the available steps.
-pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a RunStep>> {
+/// Returns all parts, or those of a name; the error lists the available ones.
+pub(super) fn chosen<'a>(
+    run: &str,
+    parts: &'a [RunPart],
+    name: Option<&str>,
+) -> Result<Vec<&'a RunPart>> {
     let Some(name) = name else {
-        return Ok(run.steps.iter().collect());
+        return Ok(parts.iter().collect());
     };
-    let found = named(&run.steps, name);
+    let found = named(parts, name);
     if !found.is_empty() {
         return Ok(found);
     }
-    let steps: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
-    Err(anyhow!(
-        "the run `{}` has not started a step `{name}`",
-        run.run
-    ))
-    .hint(if steps.is_empty() {
+    let steps: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    Err(anyhow!("the run `{run}` has not started a step `{name}`")).hint(if steps.is_empty() {
         "it has not started any step".to_owned()
     } else {
         format!("its steps are {}", steps.join(", "))
@@ -39,33 +44,38 @@ pub(super) fn chosen<'a>(run: &'a Run, name: Option<&str>) -> Result<Vec<&'a Run
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_sagemaker::types::StepStatus;
-    use mlops_pipeline::StepType;
-
     use super::*;
 
     #[test]
-    fn a_steps_name_is_found_in_any_case() {
-        let step = |name: &str| RunStep {
-            name: name.to_owned(),
-            kind: Some(StepType::Training),
-            status: StepStatus::Succeeded.into(),
+    fn a_parts_name_is_found_in_any_case() {
+        let part = |path: &str| RunPart {
+            path: path.to_owned(),
+            stage: None,
+            name: path.rsplit('/').next().unwrap().to_owned(),
+            kind: "Training".to_owned(),
+            status: "Succeeded".to_owned(),
             started: None,
             ended: None,
-            failure: None,
-            arn: None,
-            outcome: None,
-            cached_from: None,
-            attempts: None,
+            note: String::new(),
+            waits_for_approval: false,
+            log: None,
+            is_nested: false,
         };
-        let steps = [step("Train"), step("train"), step("Evaluate")];
-        let names = |name: &str| -> Vec<&str> {
-            let found = named(&steps, name);
-            found.into_iter().map(|step| step.name.as_str()).collect()
+        let parts = [
+            part("Train"),
+            part("train"),
+            part("Evaluate"),
+            part("Check/Validate"),
+            part("Check/Validate/Evaluate"),
+        ];
+        let paths = |name: &str| -> Vec<&str> {
+            let found = named(&parts, name);
+            found.into_iter().map(|part| part.path.as_str()).collect()
         };
-        assert_eq!(names("train"), ["train"]);
-        assert_eq!(names("TRAIN"), ["Train", "train"]);
-        assert_eq!(names("evaluate"), ["Evaluate"]);
-        assert!(names("eval").is_empty());
+        assert_eq!(paths("train"), ["train"]);
+        assert_eq!(paths("TRAIN"), ["Train", "train"]);
+        assert_eq!(paths("evaluate"), ["Evaluate", "Check/Validate/Evaluate"]);
+        assert_eq!(paths("check/validate"), ["Check/Validate"]);
+        assert!(paths("eval").is_empty());
     }
 }

@@ -3,17 +3,18 @@
 use std::fmt;
 
 use anyhow::Result;
-use mlops_core::text::{WIDTH, clean, state};
+use mlops_core::text::{clean, state};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::RunsReport;
 use crate::aws::Clients;
-use crate::aws::known_causes::Cause;
-use crate::aws::run_failure::{self, Chain, Log, Outcome};
-use crate::aws::sagemaker::runs;
+use crate::aws::project_runs::{self, RunRef};
+use crate::aws::run_failure::{self, Chain, Level, LevelKind, Outcome};
 use crate::context::Context;
-use crate::output::wrap;
+
+mod screen;
+
+use screen::{fix, limited, row, text, write_log};
 
 /// Number of lines of the screen.
 const SCREEN: usize = 24;
@@ -21,11 +22,14 @@ const SCREEN: usize = 24;
 /// Fewest log lines to print: a traceback's last frame.
 const FEWEST: usize = 4;
 
-/// The column at which texts start.
-const COLUMN: usize = 8;
+/// Number of newest runs among which a failed one is searched.
+const SEARCHED: usize = 20;
 
-/// Maximum number of lines of the service's reason.
+/// Maximum number of lines of the service's reason; half of it if there are many levels.
 const REASON: usize = 4;
+
+/// Maximum number of levels that leave room for the complete reason.
+const FEW: usize = 4;
 
 /// Why a run failed.
 #[derive(Debug, Serialize)]
@@ -39,13 +43,16 @@ pub struct Why {
 pub(super) async fn run(
     ctx: &Context,
     clients: &Clients,
-    pipeline: &str,
+    project: &str,
     run: Option<&str>,
 ) -> Result<RunsReport> {
-    let arn = runs::find(clients, pipeline, run).await?;
-    let run = runs::describe(clients, &arn).await?;
-    let chain = run_failure::explain(clients, &run).await?;
-    let id = &run.run;
+    let run = match run {
+        Some(_) => project_runs::find(clients, project, run).await?,
+        None => newest_failed(clients, project).await?,
+    };
+    let run = project_runs::describe(clients, project, &run).await?;
+    let chain = run_failure::explain_any(clients, &run).await?;
+    let id = run.id();
     let next = match (chain.outcome, chain.step(), &chain.log) {
         (Outcome::InProgress, _, _) => format!("runs logs {id} --follow"),
         (_, Some(step), Some(_)) => format!("runs logs {id} {step}"),
@@ -55,6 +62,15 @@ pub(super) async fn run(
         chain,
         next: ctx.command(&next),
     })))
+}
+
+/// The newest run that did not succeed; the newest of all if there is none.
+async fn newest_failed(clients: &Clients, project: &str) -> Result<RunRef> {
+    let history = project_runs::newest(clients, project, SEARCHED).await?;
+    match history.first_failed() {
+        Some(failed) => Ok(failed),
+        None => project_runs::find(clients, project, None).await,
+    }
 }
 
 impl fmt::Display for Why {
@@ -71,7 +87,13 @@ impl fmt::Display for Why {
                     state(status)
                 )?;
             }
-            (Outcome::Stopped, None) => writeln!(f, "the run {id} did not fail: it was stopped")?,
+            (Outcome::Stopped, None) => {
+                writeln!(
+                    f,
+                    "the run {id} did not fail: it was stopped ({})",
+                    state(status)
+                )?;
+            }
             _ => return self.screen(f),
         }
         row(f, "next", std::slice::from_ref(&self.next))
@@ -81,7 +103,18 @@ impl fmt::Display for Why {
 impl Why {
     fn screen(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chain = &self.chain;
-        let reason = chain.reason().map(|reason| limited(text(reason), REASON));
+        // A stage is named together with its action.
+        let levels: Vec<&Level> = chain
+            .levels
+            .iter()
+            .filter(|level| level.kind != LevelKind::Stage)
+            .collect();
+        let most = if levels.len() > FEW {
+            REASON / 2
+        } else {
+            REASON
+        };
+        let reason = chain.reason().map(|reason| limited(text(reason), most));
         let reason = reason.unwrap_or_default();
         let also = if chain.also_failed.is_empty() {
             Vec::new()
@@ -95,15 +128,8 @@ impl Why {
             Some(cause) => (text(&cause.what), fix(cause)),
             None => (vec!["unknown".to_owned()], Vec::new()),
         };
-        for level in &chain.levels {
-            let attempts = level.attempts.map(|count| format!("  {count} attempts"));
-            let shown = format!(
-                "{}  {}{}",
-                clean(&level.name),
-                state(&level.status),
-                attempts.unwrap_or_default()
-            );
-            row(f, level.kind.name(), &[shown])?;
+        for level in &levels {
+            row(f, level.kind.name(), &[self.shown(level)])?;
         }
         row(f, "reason", &reason)?;
         row(f, "also", &also)?;
@@ -111,7 +137,7 @@ impl Why {
         row(f, "unread", &unread.collect::<Vec<_>>())?;
         if let Some(log) = &chain.log {
             // Two empty lines, the log's two names, and the next command.
-            let others = chain.levels.len() + reason.len() + also.len() + what.len() + fix.len();
+            let others = levels.len() + reason.len() + also.len() + what.len() + fix.len();
             let room = SCREEN.saturating_sub(others + 5);
             write_log(f, log, room.max(FEWEST))?;
         }
@@ -119,125 +145,25 @@ impl Why {
         row(f, "fix", &fix)?;
         row(f, "next", std::slice::from_ref(&self.next))
     }
-}
 
-/// Writes the end of a log: at most `room` lines, each as wide as the screen.
-fn write_log(f: &mut fmt::Formatter<'_>, log: &Log, room: usize) -> fmt::Result {
-    writeln!(f)?;
-    row(f, "log", &[clean(&log.group), clean(&log.stream)])?;
-    let lines: Vec<&str> = log.lines.iter().flat_map(|line| line.lines()).collect();
-    for line in &lines[lines.len().saturating_sub(room)..] {
-        writeln!(
-            f,
-            "{}",
-            cut(&format!("  {}", clean(line).replace('\t', "    ")))
-        )?;
-    }
-    writeln!(f)
-}
-
-/// Writes a label and its lines; nothing without lines.
-fn row(f: &mut fmt::Formatter<'_>, label: &str, lines: &[String]) -> fmt::Result {
-    for (index, line) in lines.iter().enumerate() {
-        let label = if index == 0 { label } else { "" };
-        writeln!(f, "{label:<COLUMN$}{line}")?;
-    }
-    Ok(())
-}
-
-fn text(text: &str) -> Vec<String> {
-    wrap(&clean(text), WIDTH - COLUMN)
-}
-
-/// The first lines of a text.
-fn limited(mut lines: Vec<String>, most: usize) -> Vec<String> {
-    if lines.len() > most {
-        lines.truncate(most);
-        if let Some(last) = lines.last_mut() {
-            last.push_str(" …");
-        }
-    }
-    // A text without spaces cannot be wrapped.
-    lines
-        .iter()
-        .map(|line| cut_to(line, WIDTH - COLUMN))
-        .collect()
-}
-
-/// The fix; a statement for a policy is written so that it can be copied.
-fn fix(cause: &Cause) -> Vec<String> {
-    let permission = cause.permission.as_ref();
-    let Some(statement) = permission.and_then(|it| it.statement.as_ref()) else {
-        return text(&cause.fix);
-    };
-    let sentence = cause.fix.replace(&statement.to_string(), "");
-    let mut lines = text(&sentence);
-    lines.extend(members(statement));
-    lines
-}
-
-/// A statement as JSON, one member a line.
-fn members(statement: &Value) -> Vec<String> {
-    let members = statement.as_object().into_iter().flatten();
-    let members: Vec<String> = members
-        .map(|(name, value)| clean(&format!("\"{name}\": {value}")))
-        .collect();
-    let count = members.len();
-    let line = |(index, member): (usize, String)| {
-        let open = if index == 0 { "{" } else { " " };
-        let close = if index + 1 == count { "}" } else { "," };
-        format!("{open}{member}{close}")
-    };
-    members.into_iter().enumerate().map(line).collect()
-}
-
-/// A line that fits on the screen.
-fn cut(line: &str) -> String {
-    cut_to(line, WIDTH)
-}
-
-fn cut_to(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let kept: String = line.chars().take(width - 1).collect();
-    format!("{kept}…")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_statement_can_be_copied() {
-        let statement =
-            json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/k"});
-        let lines = members(&statement);
-        assert_eq!(
-            lines,
-            [
-                "{\"Effect\": \"Allow\",",
-                " \"Action\": \"s3:GetObject\",",
-                " \"Resource\": \"arn:aws:s3:::b/k\"}"
-            ]
-        );
-        let parsed: Value = serde_json::from_str(&lines.join("\n")).unwrap();
-        assert_eq!(parsed, statement);
-    }
-
-    #[test]
-    fn texts_fit_on_the_screen() {
-        let lines = limited(text(&"word ".repeat(200)), 3);
-        assert_eq!(lines.len(), 3);
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.chars().count() <= WIDTH - COLUMN),
-            "{lines:?}"
-        );
-        assert!(lines[2].ends_with('…'), "{lines:?}");
-        assert_eq!(cut(&"x".repeat(100)).chars().count(), WIDTH);
+    /// A level on one line.
+    fn shown(&self, level: &Level) -> String {
+        let attempts = level.attempts.map(|count| format!("  {count} attempts"));
+        let name = match level.kind {
+            LevelKind::Execution => format!("{}  {}", self.chain.run, level.name),
+            LevelKind::Action => {
+                let mut all = self.chain.levels.iter();
+                let stage = all.find(|other| other.kind == LevelKind::Stage);
+                let stage = stage.map(|stage| format!("{}/", stage.name));
+                format!("{}{}", stage.unwrap_or_default(), level.name)
+            }
+            _ => level.name.clone(),
+        };
+        format!(
+            "{}  {}{}",
+            clean(&name),
+            state(&level.status),
+            attempts.unwrap_or_default()
+        )
     }
 }

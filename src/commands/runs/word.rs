@@ -6,38 +6,46 @@ use mlops_pipeline::{Definition, Graph};
 
 use super::steps::named;
 use crate::aws::Clients;
-use crate::aws::sagemaker::{gate, runs};
+use crate::aws::project_runs::{self, RunRef};
+use crate::aws::sagemaker::gate;
 
 /// Number of newest runs to search for one in progress.
 const NEWEST: usize = 20;
 
-/// Resolves one word: a step that the newest run has started, a run, or a step that the newest run
-/// or a run in progress may still start. Returns the run and the step.
+/// Resolves one word: a step or action that the newest run has started, a run, or a step that the newest training or
+/// one in progress may still start. Returns the run and the step.
 pub(super) async fn run_or_step(
     clients: &Clients,
-    pipeline: &str,
+    project: &str,
     word: &str,
-) -> Result<(String, Option<String>)> {
-    let newest = runs::list(clients, pipeline, NEWEST).await?;
-    if let Some((arn, _)) = newest.first() {
-        let run = runs::describe(clients, arn).await?;
-        if !named(&run.steps, word).is_empty() {
-            return Ok((arn.clone(), Some(word.to_owned())));
+) -> Result<(RunRef, Option<String>)> {
+    let history = project_runs::newest(clients, project, NEWEST).await?;
+    let newest = history.first();
+    let training = history
+        .first_training()
+        .filter(|run| Some(run) != newest.as_ref());
+    for run in newest.into_iter().chain(training) {
+        let parts = project_runs::describe(clients, project, &run)
+            .await?
+            .parts();
+        if !named(&parts, word).is_empty() {
+            return Ok((run, Some(word.to_owned())));
         }
     }
-    let arn = runs::find(clients, pipeline, Some(word)).await?;
-    if runs::exists(clients, &arn).await? {
-        return Ok((arn, None));
+    let run = project_runs::find(clients, project, Some(word)).await?;
+    if project_runs::exists(clients, &run).await? {
+        return Ok((run, None));
     }
     let mut known: Option<Vec<String>> = None;
-    for (index, (arn, run)) in newest.iter().enumerate() {
+    for (index, (arn, run)) in history.trained().enumerate() {
         if index > 0 && run.is_over() {
             continue;
         }
         let declared = declared(&gate::definition(clients, arn).await?);
         let lower = word.to_lowercase();
         if declared.iter().any(|name| name.to_lowercase() == lower) {
-            return Ok((arn.clone(), Some(word.to_owned())));
+            let arn = arn.to_owned();
+            return Ok((RunRef::Training { arn }, Some(word.to_owned())));
         }
         known.get_or_insert(declared);
     }

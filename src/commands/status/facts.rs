@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::StatusReport;
+use crate::aws::project_runs::short;
 use crate::releases::store::Outcome;
 
 impl StatusReport {
@@ -30,6 +31,19 @@ impl StatusReport {
         }
         for run in &self.runs {
             add(format!("run {}", run.id), run.status.to_string());
+        }
+        for delivered in &self.delivery {
+            if let (Some(run), Some(status)) = (&delivered.run, &delivered.status) {
+                let name = format!("{} {}", delivered.pipeline.name, short(run));
+                add(name, status.to_string());
+            }
+        }
+        for waiting in &self.waiting {
+            // Versions have their own state.
+            if waiting.run.is_some() {
+                let state = format!("waits for {}", waiting.waits_for);
+                add(waiting.what.clone(), state);
+            }
         }
         for model in &self.models {
             add(

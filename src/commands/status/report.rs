@@ -4,8 +4,10 @@ use mlops_core::names::Version;
 use mlops_oci::Digest;
 use serde::Serialize;
 
+use super::delivery::{Delivered, Waiting};
 use crate::aws::billed::{Billed, Notebook};
 use crate::aws::hosting::Endpoint;
+use crate::aws::project_runs::short;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::ModelVersion;
 use crate::aws::state::{ModelApproval, RunState};
@@ -35,6 +37,8 @@ pub struct StatusReport {
     pub run: Option<Run>,
     /// The last pipeline executions, newest first.
     pub runs: Vec<Run>,
+    /// The newest execution of each pipeline of CodePipeline.
+    pub delivery: Vec<Delivered>,
     /// The model versions, newest first.
     pub models: Vec<ModelVersion>,
     /// The endpoint.
@@ -83,17 +87,6 @@ pub struct Data {
     pub dataset: String,
     /// The version id of its manifest; null if nothing was pushed.
     pub version: Option<String>,
-}
-
-/// A decision that a person has to make.
-#[derive(Debug, Serialize)]
-pub struct Waiting {
-    /// What waits.
-    pub what: String,
-    /// Who decides.
-    pub waits_for: &'static str,
-    /// The command to decide.
-    pub command: String,
 }
 
 /// The newest release.
@@ -156,6 +149,7 @@ impl StatusReport {
             data: None,
             run: None,
             runs: Vec::new(),
+            delivery: Vec::new(),
             models: Vec::new(),
             endpoint: None,
             live: None,
@@ -189,6 +183,7 @@ impl StatusReport {
                 what: format!("version {version}"),
                 waits_for: "an approver",
                 command: command(version),
+                run: None,
             })
             .collect()
     }
@@ -201,6 +196,12 @@ impl StatusReport {
             .filter(|stack| !matches!(stack.part, Part::Validation | Part::Endpoint));
         if initial.any(|stack| stack.status.is_none()) {
             return "init".to_owned();
+        }
+        // What failed by itself was not seen by anybody.
+        let failed = self.delivery.iter().filter(|it| it.failed().is_some());
+        let newest = failed.max_by_key(|it| it.started);
+        if let Some(run) = newest.and_then(Delivered::failed) {
+            return format!("runs why {}", short(run));
         }
         if self.image.is_none() {
             return "image push".to_owned();

@@ -5,6 +5,7 @@ use std::fmt;
 use mlops_core::names::Version;
 use mlops_core::text::{clean, states, time};
 
+use super::delivery;
 use super::report::{NewestImage, StatusReport};
 use crate::aws::state::ModelApproval;
 use crate::releases::store::Outcome;
@@ -39,6 +40,9 @@ fn shown_time(directory: &str) -> String {
         Err(_) => directory.to_owned(),
     }
 }
+
+/// Maximum number of lines with executions of pipelines.
+const DELIVERED: usize = 2;
 
 /// The columns of a line after its label.
 const LINE: usize = 68;
@@ -178,6 +182,11 @@ impl fmt::Display for StatusReport {
                 None => format!("{} {}", run.id, run.status),
             };
             line(f, if number == 0 { "last runs" } else { "" }, &text)?;
+        }
+        let delivered = in_lines(&delivery::sentence(&self.delivery));
+        let delivered = delivered.iter().filter(|text| !text.is_empty());
+        for (number, text) in delivered.take(DELIVERED).enumerate() {
+            line(f, if number == 0 { "delivery" } else { "" }, text)?;
         }
         line(
             f,

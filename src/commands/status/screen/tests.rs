@@ -1,11 +1,13 @@
 use aws_sdk_sagemaker::types::{EndpointStatus, ModelApprovalStatus, PipelineExecutionStatus};
 
-use super::super::report::{Data, Run, Stack, Waiting};
+use super::super::delivery::{Delivered, Waiting};
+use super::super::report::{Data, Run, Stack};
 use super::*;
 use crate::aws::billed::{Billed, BilledKind};
+use crate::aws::delivery::pipelines::{Pipeline, PipelineKind};
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::models::ModelVersion;
-use crate::aws::state::RunState;
+use crate::aws::state::{DeliveryState, RunState};
 use crate::infra::{PARTS, Part};
 
 fn report() -> StatusReport {
@@ -36,6 +38,7 @@ fn report() -> StatusReport {
                 gate: None,
             })
             .collect(),
+        delivery: Vec::new(),
         models: (1..=9)
             .rev()
             .map(|version| ModelVersion {
@@ -61,6 +64,7 @@ fn report() -> StatusReport {
                 what: format!("version {number}"),
                 waits_for: "an approver",
                 command: format!("mlops promote {number}"),
+                run: None,
             })
             .collect(),
         billed: (1..=12)
@@ -105,6 +109,39 @@ fn it_is_one_screen() {
         text.lines().all(|line| line.chars().count() <= 80),
         "{text}"
     );
+}
+
+/// A failed execution comes first, and is what to look at next.
+#[test]
+fn executions_of_pipelines_share_a_line() {
+    let delivered = |name: &str, id: &str, status: &str| {
+        let (kind, tag) = name.split_once('-').unwrap();
+        Delivered {
+            pipeline: Pipeline {
+                name: format!("flights-{name}"),
+                kind: if kind == "ml" {
+                    PipelineKind::Ml
+                } else {
+                    PipelineKind::Image
+                },
+                tag: Some(tag.to_owned()),
+            },
+            run: Some(format!("{id}-8b1d-4c3e-9f00-0123456789ab")),
+            status: Some(RunState::Delivery(DeliveryState::named(status))),
+            started: None,
+        }
+    };
+    let mut report = report();
+    assert!(!report.to_string().contains("\ndelivery  "));
+    report.delivery = vec![
+        delivered("image-develop", "00000001", "Succeeded"),
+        delivered("ml-develop", "00000002", "Failed"),
+    ];
+    let text = report.to_string();
+    let text = console::strip_ansi_codes(&text).into_owned();
+    let line = "delivery   ml-develop 00000002 Failed; image-develop 00000001 Succeeded\n";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(report.next_step(), "runs why 00000002");
 }
 
 #[test]

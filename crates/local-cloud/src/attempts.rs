@@ -26,7 +26,7 @@ use crate::cloud::{Busy, catch_panic};
 use crate::{Cloud, log};
 
 /// Pause after rows could not be read.
-const PAUSE: Duration = Duration::from_mins(1);
+pub(crate) const PAUSE: Duration = Duration::from_mins(1);
 
 /// What follows.
 #[derive(Debug)]

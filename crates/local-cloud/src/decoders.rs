@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cloudformation::intrinsics::Scope;
 use crate::cloudformation::template::Template;
-use crate::events::pattern::{Pattern, normalized};
+use crate::events::pattern::{Pattern, Steps, normalized};
 use crate::lambda::code::archive;
 use crate::limits;
 use crate::wire::cbor;
@@ -84,7 +84,7 @@ pub fn event_pattern(pattern: &str, event: &str) {
     };
     let event = normalized(&event);
     assert_eq!(*normalized(&event), *event);
-    if pattern.matches(&event)
+    if pattern.matches_within(&event, &Steps::of_pattern()) == Ok(true)
         && let Some(sources) = pattern.sources()
     {
         let is_listed = |value: &Value| value.as_str().is_some_and(|text| sources.contains(&text));

@@ -41,6 +41,7 @@ mod test_pattern;
 mod transform;
 
 pub(crate) use attempt::delivering_rule;
+pub(crate) use dead_letters::error_text;
 pub(crate) use retries::is_final;
 
 pub(crate) use bus::{Event, deliver_soon, is_ignored, is_ignored_in, publish, publish_in, update};

@@ -19,7 +19,7 @@ mod policies;
 mod tags;
 mod usage;
 
-pub(crate) use usage::require_use;
+pub(crate) use usage::{check_messages, require_use};
 
 operations! {
     "CancelKeyDeletion" => cancel_deletion,

@@ -17,6 +17,7 @@
 use super::Cloud;
 use super::api::{ApiError, ApiResult};
 use super::clock::Topic;
+use super::cloud::ACCOUNT;
 use super::cloud::service::{Housekeeping, Service, operations};
 
 mod attributes;
@@ -53,6 +54,12 @@ operations! {
     "SetQueueAttributes" => queues::set_attributes,
     "TagQueue" => tags::add,
     "UntagQueue" => tags::remove,
+}
+
+/// The URL of the queue with an ARN of this account.
+pub(crate) fn url(cloud: &Cloud, arn: &str) -> String {
+    let name = arn.rsplit(':').next().unwrap_or_default();
+    format!("{}/{ACCOUNT}/{name}", cloud.endpoint())
 }
 
 /// Announced after a message was sent, or became visible before its time.

@@ -6,6 +6,7 @@ pub(crate) mod cbor;
 pub(crate) mod dialect;
 pub(crate) mod json;
 pub(crate) mod query;
+pub(crate) mod rest;
 pub(crate) mod rpc;
 pub(crate) mod services;
 

@@ -11,7 +11,7 @@ use super::catalog::{self, Provider};
 use super::declaration::{Action, Declaration};
 use super::engine::{self, Launch, Started};
 use super::outcome::{Ended, Failure, Output};
-use super::records::{ActionRun, Execution, key, open, pipelines, structure_in};
+use super::records::{ActionRun, Execution, Revision, key, open, pipelines, structure_in};
 use super::references::Unresolved;
 use super::{PRINCIPAL, references};
 use crate::api::{ApiError, ApiResult};
@@ -19,6 +19,8 @@ use crate::clock::Work;
 use crate::cloud::caller::Caller;
 use crate::sts::{AssumedSession, ServiceSession};
 use crate::{Cloud, clock, sts};
+
+use artifacts::Place;
 
 mod approval;
 pub(super) mod artifacts;
@@ -298,6 +300,33 @@ impl Running<'_> {
     pub(super) fn output(&self) -> &str {
         let output = self.action.output_artifacts.first();
         output.map_or("", |artifact| &artifact.name)
+    }
+
+    /// The end of a source action: its artifact at a place, and what it is a revision of.
+    fn sourced<const N: usize>(
+        &self,
+        place: Place,
+        id: String,
+        summary: Option<String>,
+        variables: [(&str, String); N],
+    ) -> Output {
+        let artifact = self.output().to_owned();
+        Output {
+            external_id: Some(id.clone()),
+            summary: summary.clone(),
+            variables: variables
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+            artifacts: vec![(artifact.clone(), place.location)],
+            revision: Some(Revision {
+                action: self.action.name.clone(),
+                artifact,
+                id,
+                summary,
+                created: self.cloud.clock().epoch(),
+            }),
+            ..Output::default()
+        }
     }
 
     /// The value of a revision that the start of the execution gave for this action.

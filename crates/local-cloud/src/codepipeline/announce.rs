@@ -133,7 +133,6 @@ pub(super) fn action(
         let error = run.error.as_ref().map(|error| &error.code);
         let summary = run.error.as_ref().map(|error| &error.message);
         for (name, value) in [
-            ("external-execution-url", run.external_url.as_ref()),
             (
                 "external-execution-summary",
                 summary.or(run.summary.as_ref()),

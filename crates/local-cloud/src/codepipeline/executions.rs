@@ -202,9 +202,6 @@ fn revision(revision: &super::records::Revision) -> Value {
     if let Some(summary) = &revision.summary {
         described["revisionSummary"] = json!(summary);
     }
-    if let Some(url) = &revision.url {
-        described["revisionUrl"] = json!(url);
-    }
     described
 }
 

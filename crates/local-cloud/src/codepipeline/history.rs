@@ -54,7 +54,7 @@ pub(super) async fn executions(cloud: &Cloud, input: ListExecutions) -> ApiResul
             run.is_some_and(|run| run.status == StageStatus::Succeeded)
         })
     };
-    let size = input.max_results.unwrap_or(PAGE);
+    let size = input.max_results.unwrap_or(PAGE).clamp(1, PAGE);
     // A token is the number of the last execution of the page before.
     let mut end = match &input.next_token {
         Some(token) => Some(token.parse().map_err(|_| no_token())?),
@@ -106,9 +106,6 @@ fn source(revision: &Revision) -> Value {
     if let Some(summary) = &revision.summary {
         described["revisionSummary"] = json!(summary);
     }
-    if let Some(url) = &revision.url {
-        described["revisionUrl"] = json!(url);
-    }
     described
 }
 
@@ -152,7 +149,7 @@ pub(super) async fn actions(cloud: &Cloud, input: ListActions) -> ApiResult<Valu
     let is_latest = latest
         .as_ref()
         .is_some_and(|latest| latest.start_time_range == StartTimeRange::Latest);
-    let size = input.max_results.unwrap_or(PAGE);
+    let size = input.max_results.unwrap_or(PAGE).clamp(1, PAGE);
     let after = input.next_token.as_deref().map(place).transpose()?;
     // The rest of the execution in which the page before ended, and older ones.
     let mut end = after.map(|(number, _)| number.saturating_add(1));
@@ -172,7 +169,8 @@ pub(super) async fn actions(cloud: &Cloud, input: ListActions) -> ApiResult<Valu
             if let Some(structure) = structure {
                 let runs = runs(execution, structure, is_latest);
                 let is_left = |at: (u64, usize)| after.is_none_or(|after| at < after);
-                found.extend(runs.filter(|(at, _)| is_left(*at)));
+                let room = (size + 1).saturating_sub(found.len());
+                found.extend(runs.filter(|(at, _)| is_left(*at)).take(room));
             }
         }
         match executions.last() {
@@ -260,7 +258,6 @@ fn described(
     for (member, value) in [
         ("externalExecutionId", &run.external_id),
         ("externalExecutionSummary", &run.summary),
-        ("externalExecutionUrl", &run.external_url),
         ("logStreamARN", &run.log_stream),
     ] {
         if let Some(value) = value {

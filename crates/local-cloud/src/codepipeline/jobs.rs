@@ -62,6 +62,12 @@ pub(super) async fn succeed(cloud: &Cloud, input: Success) -> ApiResult<Value> {
     let launch = find(cloud, &input.job_id)?;
     let details = input.execution_details;
     if let Some(token) = input.continuation_token {
+        // Unverified against AWS [codepipeline-continuation-variables]: an action sets its variables when it ends.
+        if !input.output_variables.is_empty() {
+            return Err(ApiError::validation(
+                "outputVariables cannot be set together with a continuationToken",
+            ));
+        }
         return proceed(cloud, launch, details.as_ref(), &token);
     }
     let output = Output {
@@ -94,8 +100,14 @@ fn proceed(
         let run = execution.run_mut(&launch.run).filter(|run| run.is_open());
         let run = run.ok_or_else(has_ended)?;
         if let Some(details) = details {
-            run.summary.clone_from(&details.summary);
-            run.percent = details.percent_complete;
+            let set = |to: &mut Option<String>, from: &Option<String>| {
+                if from.is_some() {
+                    to.clone_from(from);
+                }
+            };
+            set(&mut run.summary, &details.summary);
+            set(&mut run.external_id, &details.external_execution_id);
+            run.percent = details.percent_complete.or(run.percent);
         }
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds")]
         let begun = (run.started * 1000.0) as i64;

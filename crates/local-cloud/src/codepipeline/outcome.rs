@@ -19,7 +19,6 @@ pub(super) enum Ended {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Output {
     pub(super) external_id: Option<String>,
-    pub(super) external_url: Option<String>,
     pub(super) summary: Option<String>,
     pub(super) updated_by: Option<String>,
     pub(super) variables: BTreeMap<String, String>,
@@ -48,7 +47,6 @@ impl Output {
             }
         };
         or(&self.external_id, &mut run.external_id);
-        or(&self.external_url, &mut run.external_url);
         or(&self.summary, &mut run.summary);
         or(&self.updated_by, &mut run.updated_by);
         if !self.artifacts.is_empty() {

@@ -118,7 +118,6 @@ pub(super) struct Revision {
     pub(super) artifact: String,
     pub(super) id: String,
     pub(super) summary: Option<String>,
-    pub(super) url: Option<String>,
     pub(super) created: f64,
 }
 
@@ -210,7 +209,6 @@ pub(super) struct ActionRun {
     #[serde(default)]
     pub(super) is_notified: bool,
     pub(super) external_id: Option<String>,
-    pub(super) external_url: Option<String>,
     pub(super) log_stream: Option<String>,
     pub(super) error: Option<ErrorDetails>,
     pub(super) percent: Option<u8>,
@@ -245,7 +243,6 @@ impl ActionRun {
             token: None,
             is_notified: false,
             external_id: None,
-            external_url: None,
             log_stream: None,
             error: None,
             percent: None,

@@ -184,9 +184,6 @@ fn action_state(action: &Action, run: Option<&ActionRun>) -> Value {
             "revisionChangeId": revision.id,
             "created": revision.created,
         });
-        if let Some(url) = &revision.url {
-            state["revisionUrl"] = json!(url);
-        }
     }
     let mut latest = json!({
         "actionExecutionId": run.id,
@@ -197,7 +194,6 @@ fn action_state(action: &Action, run: Option<&ActionRun>) -> Value {
         ("summary", &run.summary),
         ("lastUpdatedBy", &run.updated_by),
         ("externalExecutionId", &run.external_id),
-        ("externalExecutionUrl", &run.external_url),
         ("logStreamARN", &run.log_stream),
     ] {
         if let Some(value) = value {

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{PRINCIPAL, queue_url};
+use super::kinds::PRINCIPAL;
 use super::rules;
 use super::stored::Stored;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::caller::Caller;
-use crate::{Cloud, log};
+use crate::{Cloud, log, sqs};
 
 /// The code of an error. Unverified against AWS [events-dead-letter-codes]: the codes other than these two, which the
 /// user guide lists as samples.
@@ -26,6 +26,16 @@ fn code(error: &ApiError) -> &'static str {
 /// Maximum number of characters in the attribute `ERROR_MESSAGE`. Unverified against AWS [events-dead-letter-message]:
 /// its limit is not published. All attributes count for the size of a message.
 const MAX_MESSAGE: usize = 1000;
+
+/// An error for an attribute of a message: queues refuse control characters, and an error can quote a request.
+pub(crate) fn error_text(error: &ApiError) -> String {
+    let characters = error.message.chars().filter(|it| !it.is_control());
+    let text: String = characters.take(MAX_MESSAGE).collect();
+    if text.is_empty() {
+        return error.code.clone();
+    }
+    text
+}
 
 /// Maximum number of characters of an error in the server's log.
 const MAX_LOGGED: usize = 120;
@@ -63,7 +73,7 @@ fn attributes(cloud: &Cloud, stored: &Stored, error: &ApiError, exhausted: Optio
         "RULE_ARN": text(&rules::arn(cloud, &stored.rule)),
         "TARGET_ARN": text(&stored.target.arn),
         "ERROR_CODE": text(code(error)),
-        "ERROR_MESSAGE": text(&error.message.chars().take(MAX_MESSAGE).collect::<String>()),
+        "ERROR_MESSAGE": text(&error_text(error)),
     });
     if let Some(limit) = exhausted {
         attributes["EXHAUSTED_RETRY_CONDITION"] = text(limit);
@@ -99,9 +109,8 @@ pub(super) async fn send(
         log::write_line(&format!("dropped {what}: {}", logged(error)));
         return Ok(());
     };
-    let name = arn.rsplit(':').next().unwrap_or_default();
     let input = json!({
-        "QueueUrl": queue_url(cloud, name),
+        "QueueUrl": sqs::url(cloud, arn),
         "MessageBody": stored.envelope.to_string(),
         "MessageAttributes": attributes(cloud, stored, error, exhausted),
     });
@@ -134,6 +143,14 @@ mod tests {
         );
         let long = ApiError::validation("x".repeat(1000));
         assert!(logged(&long).len() < 200);
+    }
+
+    #[test]
+    fn queues_accept_the_text_of_every_error() {
+        let error = |text: &str| ApiError::validation(text.to_owned());
+        assert_eq!(error_text(&error("a\u{1}b\n")), "ab");
+        assert_eq!(error_text(&error("\u{1}")), "ValidationException");
+        assert_eq!(error_text(&error(&"x".repeat(5000))).len(), MAX_MESSAGE);
     }
 
     #[test]

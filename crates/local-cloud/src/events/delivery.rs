@@ -24,7 +24,7 @@ use super::{attempt, dead_letters};
 use crate::api::{ApiError, ApiResult};
 use crate::clock::{self, Topic, Work};
 use crate::cloud::Busy;
-use crate::{Cloud, log};
+use crate::{Cloud, attempts, log};
 
 /// Announced when a delivery has been stored, or an attempt has ended.
 const DELIVERIES: Topic = Topic("deliveries of events");
@@ -125,7 +125,8 @@ async fn run(cloud: Cloud, mut work: Work) {
             Ok(next) => next,
             Err(error) => {
                 log::write_line(&format!("cannot deliver events: {error}"));
-                Timestamp::MAX
+                let later = clock.now().checked_add(attempts::PAUSE);
+                later.unwrap_or(Timestamp::MAX)
             }
         };
         let now = clock.now();

@@ -8,7 +8,7 @@ use super::path::Path;
 use super::target::Target;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
-use crate::{Cloud, clock};
+use crate::{Cloud, clock, sqs};
 
 /// How EventBridge signs its requests, and the principal of its roles and permissions.
 pub(super) const PRINCIPAL: &str = "events.amazonaws.com";
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Logs(String),
     SageMaker(String),
     Sns,
-    Sqs(String),
+    Sqs,
 }
 
 /// The event, and what the target receives of it.
@@ -64,7 +64,7 @@ impl Kind {
                 .map(|name| Self::Logs(name.strip_suffix(":*").unwrap_or(&name).to_owned())),
             "sagemaker" => below("pipeline/").map(Self::SageMaker),
             "sns" => Some(Self::Sns),
-            "sqs" => Some(Self::Sqs(resource.to_owned())),
+            "sqs" => Some(Self::Sqs),
             _ => None,
         };
         kind.ok_or_else(refused)
@@ -79,7 +79,7 @@ impl Kind {
             Self::Logs(_) => "logs",
             Self::SageMaker(_) => "sagemaker",
             Self::Sns => "sns",
-            Self::Sqs(_) => "sqs",
+            Self::Sqs => "sqs",
         }
     }
 
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     pub(super) fn is_queue(&self) -> bool {
-        matches!(self, Self::Sqs(_))
+        matches!(self, Self::Sqs)
     }
 
     pub(super) fn has_pipeline_parameters(&self) -> bool {
@@ -116,9 +116,9 @@ impl Kind {
                 let input = json!({"TopicArn": arn, "Message": it.payload});
                 call("sns", "Publish", input).await
             }
-            Self::Sqs(name) => {
+            Self::Sqs => {
                 let mut input =
-                    json!({"QueueUrl": queue_url(cloud, name), "MessageBody": it.payload});
+                    json!({"QueueUrl": sqs::url(cloud, arn), "MessageBody": it.payload});
                 let parameters = it.target.sqs_parameters.as_ref();
                 if let Some(group) = parameters.and_then(|it| it.message_group_id.as_deref()) {
                     input["MessageGroupId"] = group.into();
@@ -179,11 +179,6 @@ pub(super) fn per_minute(arn: &str) -> u32 {
         Some("codebuild" | "codepipeline" | "sagemaker") => 60,
         _ => 6000,
     }
-}
-
-/// The URL of a queue.
-pub(super) fn queue_url(cloud: &Cloud, name: &str) -> String {
-    format!("{}/{ACCOUNT}/{name}", cloud.endpoint())
 }
 
 /// The members of the input that a client has chosen; none if the target receives the event itself.

@@ -117,13 +117,7 @@ impl Pattern {
         Ok(Self { alternatives })
     }
 
-    /// True if an event matches. The event must be [`normalized`]. One that takes too many steps matches nothing.
-    pub(crate) fn matches(&self, event: &Value) -> bool {
-        self.matches_within(event, &Steps::of_pattern())
-            .unwrap_or(false)
-    }
-
-    /// [`Pattern::matches`] with at most these steps.
+    /// True if an event matches, with at most these steps. The event must be [`normalized`].
     pub(crate) fn matches_within(
         &self,
         event: &Value,

@@ -94,6 +94,7 @@ mod failures;
 static SERVICES: &[&Service] = &[
     &SERVICE,
     &queues::SERVICE,
+    &crate::codebuild::SERVICE,
     &crate::sts::SERVICE,
     &crate::iam::SERVICE,
 ];

@@ -12,7 +12,8 @@ use super::invoke::MAX_PAYLOAD;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::{BodyLimit, Rest};
 use crate::wire::json::drop_nulls;
-use crate::{Cloud, limits, recorded};
+use crate::wire::rest;
+use crate::{Cloud, recorded};
 
 /// Maximum size of a request with a zip: 50 MB in base64 (Lambda's own number).
 const MAX_REQUEST: usize = 70_167_211;
@@ -59,20 +60,13 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
                 }
             }
             input.insert("Payload".to_owned(), json!(STANDARD.encode(body)));
-        } else if !body.is_empty() {
-            let wrong = |message: String| {
+        } else {
+            rest::add_body(&mut input, body, |message| {
                 ApiError::new(
                     "InvalidRequestContentException",
                     format!("Could not parse request body into json: {message}"),
                 )
-            };
-            limits::check_json(body, limits::MAX_DEPTH).map_err(wrong)?;
-            let members: Map<String, Value> =
-                serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-            for (name, value) in members {
-                // The body must not replace members of the path.
-                input.entry(name).or_insert(value);
-            }
+            })?;
         }
         recorded::record_call(cloud, &super::SERVICE, operation);
         cloud
@@ -88,16 +82,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
 
 /// The operation, and the members in path and query.
 fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
-    let segments = parts
-        .uri
-        .path()
-        .trim_matches('/')
-        .split('/')
-        .map(|segment| {
-            let decoded = percent_encoding::percent_decode_str(segment).decode_utf8();
-            decoded.ok().map(std::borrow::Cow::into_owned)
-        })
-        .collect::<Option<Vec<String>>>()?;
+    let segments = rest::segments(parts)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut input = Map::new();
     let (operation, label) = match (parts.method.as_str(), &segments[..]) {
@@ -132,22 +117,10 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
         };
         input.insert(member.to_owned(), json!(label));
     }
-    let query = parts.uri.query().unwrap_or_default().as_bytes();
-    for (name, value) in url::form_urlencoded::parse(query) {
-        // Some SDKs name the operation for their own logs.
-        if name == "x-id" {
-            continue;
-        }
-        if name == "tagKeys" {
-            let keys = input.entry("TagKeys").or_insert_with(|| json!([]));
-            if let Some(keys) = keys.as_array_mut() {
-                keys.push(json!(value));
-            }
-        } else {
-            // What the path names decides, also for permissions.
-            input.entry(name).or_insert_with(|| json!(value));
-        }
-    }
+    rest::add_query(&mut input, parts, |name| match name {
+        "tagKeys" => "TagKeys",
+        name => name,
+    });
     Some((operation, input))
 }
 

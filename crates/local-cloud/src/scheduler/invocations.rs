@@ -5,11 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::invocation::Invocation;
 use super::store::{self, Pending};
-use super::targets::queue_url;
 use super::{PRINCIPAL, input, now};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::catch_panic;
-use crate::{Cloud, events, sts};
+use crate::{Cloud, events, sqs, sts};
 
 /// Longest pause between two attempts, in seconds. Unverified against AWS [scheduler-backoff]: its pauses grow
 /// exponentially, and are not published.
@@ -113,7 +112,7 @@ async fn bury(cloud: &Cloud, pending: &Pending, error: &ApiError) -> ApiResult<(
     let sent = async {
         let role = &invocation.target.role_arn;
         let session = sts::for_service(cloud, role, &session_name(invocation), PRINCIPAL)?;
-        let message = dead_letter(cloud, pending, error, &queue_url(cloud, queue));
+        let message = dead_letter(cloud, pending, error, &sqs::url(cloud, queue));
         let sent = cloud.call("sqs", "SendMessage", message);
         session.caller().scope(sent).await
     };
@@ -122,22 +121,31 @@ async fn bury(cloud: &Cloud, pending: &Pending, error: &ApiError) -> ApiResult<(
             "cannot send an invocation of {} to {queue}: {refused}",
             invocation.schedule
         ));
-        if refused.status >= 500 && !events::is_final(&refused) {
+        if refused.is_unavailable() {
             return Err(refused);
         }
     }
     Ok(())
 }
 
+/// Maximum size of the body of a dead letter, in bytes: 256 KB, less what its attributes need.
+const LARGEST_LETTER: usize = (256 << 10) - (8 << 10);
+
 /// The message of an invocation that is given up: the request, and why it failed. Unverified against AWS
 /// [scheduler-dead-letter]: the names of the attributes.
 fn dead_letter(cloud: &Cloud, pending: &Pending, error: &ApiError, url: &str) -> Value {
     let invocation = &pending.invocation;
     let text = input::text(cloud, invocation, pending.attempts + 1);
-    let body = match invocation.target.request(cloud, &text, &invocation.id) {
+    let mut body = match invocation.target.request(cloud, &text, &invocation.id) {
         Ok(request) => request.input.to_string(),
         Err(_) => text,
     };
+    let is_truncated = body.len() > LARGEST_LETTER;
+    if is_truncated {
+        let fits = body.char_indices().map(|(at, _)| at);
+        let end = fits.take_while(|at| *at <= LARGEST_LETTER).last();
+        body.truncate(end.unwrap_or_default());
+    }
     let mut attributes = Map::new();
     let mut add = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -147,7 +155,7 @@ fn dead_letter(cloud: &Cloud, pending: &Pending, error: &ApiError, url: &str) ->
     };
     let is_exhausted = !events::is_final(error);
     add("ERROR_CODE", &error.code);
-    add("ERROR_MESSAGE", &error.message);
+    add("ERROR_MESSAGE", &events::error_text(error));
     add("EXECUTION_ID", &invocation.id);
     if is_exhausted {
         let policy = invocation.target.retry_policy;
@@ -159,7 +167,7 @@ fn dead_letter(cloud: &Cloud, pending: &Pending, error: &ApiError, url: &str) ->
         };
         add("EXHAUSTED_RETRY_CONDITION", condition);
     }
-    add("IS_PAYLOAD_TRUNCATED", "false");
+    add("IS_PAYLOAD_TRUNCATED", &is_truncated.to_string());
     add("RETRY_ATTEMPTS", &pending.attempts.to_string());
     add("SCHEDULED_TIME", &invocation.scheduled_time());
     add("SCHEDULE_ARN", &invocation.schedule);

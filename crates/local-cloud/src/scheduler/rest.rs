@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::service::{BodyLimit, Rest};
 use crate::wire::json::drop_nulls;
-use crate::{Cloud, limits, recorded};
+use crate::wire::rest;
+use crate::{Cloud, recorded};
 
 /// Maximum size of a request, in bytes: an input of 256 KB in JSON, with every character escaped.
 const MAX_REQUEST: usize = 2 << 20;
@@ -43,16 +44,8 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
         return refuse(&unknown(parts));
     };
     let result = async {
-        if !body.is_empty() {
-            let wrong = |message: String| ApiError::new("SerializationException", message);
-            limits::check_json(body, limits::MAX_DEPTH).map_err(wrong)?;
-            let members: Map<String, Value> =
-                serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-            for (name, value) in members {
-                // The body must not replace members of the path.
-                input.entry(name).or_insert(value);
-            }
-        }
+        let wrong = |message| ApiError::new("SerializationException", message);
+        rest::add_body(&mut input, body, wrong)?;
         recorded::record_call(cloud, &super::SERVICE, operation);
         let input = Value::Object(input);
         cloud.request(&super::SERVICE, operation, input).await
@@ -68,16 +61,7 @@ async fn handle(cloud: &Cloud, parts: &Parts, body: &[u8]) -> Response<Body> {
 
 /// The operation, and the members in path and query.
 fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
-    let segments = parts
-        .uri
-        .path()
-        .trim_matches('/')
-        .split('/')
-        .map(|segment| {
-            let decoded = percent_encoding::percent_decode_str(segment).decode_utf8();
-            decoded.ok().map(std::borrow::Cow::into_owned)
-        })
-        .collect::<Option<Vec<String>>>()?;
+    let segments = rest::segments(parts)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (operation, label) = match (parts.method.as_str(), &segments[..]) {
         ("GET", ["schedules"]) => ("ListSchedules", None),
@@ -98,24 +82,11 @@ fn route(parts: &Parts) -> Option<(&'static str, Map<String, Value>)> {
     if let Some((member, value)) = label {
         input.insert(member.to_owned(), value.into());
     }
-    let query = parts.uri.query().unwrap_or_default().as_bytes();
-    for (name, value) in url::form_urlencoded::parse(query) {
-        let member = match name.as_ref() {
-            // Some SDKs name the operation for their own logs.
-            "x-id" => continue,
-            "ScheduleGroup" | "groupName" => "GroupName",
-            "clientToken" => "ClientToken",
-            name => name,
-        };
-        if member == "TagKeys" {
-            let keys = input.entry("TagKeys").or_insert_with(|| json!([]));
-            if let Some(keys) = keys.as_array_mut() {
-                keys.push(json!(value));
-            }
-        } else {
-            input.entry(member).or_insert(json!(value));
-        }
-    }
+    rest::add_query(&mut input, parts, |name| match name {
+        "ScheduleGroup" | "groupName" => "GroupName",
+        "clientToken" => "ClientToken",
+        name => name,
+    });
     Some((operation, input))
 }
 

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::request::Request;
 use super::universal;
-use crate::Cloud;
 use crate::api::{ApiError, ApiResult};
 use crate::cloud::ACCOUNT;
+use crate::{Cloud, sqs};
 
 /// Maximum size of the input, in bytes (API reference, `Target`: 256 KB).
 const MAX_INPUT: usize = 256 << 10;
@@ -104,12 +104,6 @@ pub(super) fn check(cloud: &Cloud, target: &Target) -> ApiResult<()> {
     target.request(cloud, input, "").map(drop)
 }
 
-/// The URL of the queue with an ARN.
-pub(super) fn queue_url(cloud: &Cloud, arn: &str) -> String {
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    format!("{}/{ACCOUNT}/{name}", cloud.endpoint())
-}
-
 impl Target {
     /// The ARN of the dead-letter queue.
     pub(super) fn dead_letters(&self) -> Option<&str> {
@@ -176,7 +170,7 @@ impl Target {
             ("sqs", "") => {
                 let group = self.sqs_parameters.as_ref();
                 let group = group.and_then(|it| it.message_group_id.as_deref());
-                let url = queue_url(cloud, &self.arn);
+                let url = sqs::url(cloud, &self.arn);
                 let mut input = json!({"QueueUrl": url, "MessageBody": text});
                 if let Some(group) = group {
                     input["MessageGroupId"] = group.into();

@@ -18,10 +18,9 @@ use super::{PRINCIPAL, now, topics};
 use crate::api::{ApiError, ApiResult};
 use crate::attempts::{self, Next, Rows};
 use crate::clock::Topic;
-use crate::cloud::ACCOUNT;
 use crate::cloud::caller::Caller;
 use crate::cloud::catch_panic;
-use crate::{Cloud, events, log};
+use crate::{Cloud, events, log, sqs};
 
 /// The problem of a server that cannot write deliveries.
 const WHAT: &str = "the deliveries of SNS";
@@ -244,7 +243,7 @@ async fn notify(
     let caller = Caller::service(PRINCIPAL, topic);
     match subscription.protocol {
         Protocol::Sqs => {
-            let url = queue_url(cloud, &subscription.endpoint);
+            let url = sqs::url(cloud, &subscription.endpoint);
             let Some(input) = message.for_queue(cloud, subscription, &url) else {
                 let reason = "a queue accepts at most 10 message attributes";
                 return Err(Failure::Permanent(reason.to_owned()));
@@ -276,12 +275,6 @@ async fn notify(
             Err(Failure::Permanent("no e-mail is sent".to_owned()))
         }
     }
-}
-
-/// The URL of the queue with an ARN.
-fn queue_url(cloud: &Cloud, arn: &str) -> String {
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    format!("{}/{ACCOUNT}/{name}", cloud.endpoint())
 }
 
 /// Sends a request to an HTTP endpoint. As in AWS, client errors other than 429 are final.
@@ -340,7 +333,7 @@ async fn bury(cloud: &Cloud, subscription: &str, message: &Message) -> ApiResult
     let Some(arn) = &subscription.attributes.dead_letters else {
         return Ok(());
     };
-    let url = queue_url(cloud, arn);
+    let url = sqs::url(cloud, arn);
     let input = match message.for_queue(cloud, &subscription, &url) {
         Some(input) => input,
         None => {
@@ -351,7 +344,7 @@ async fn bury(cloud: &Cloud, subscription: &str, message: &Message) -> ApiResult
     let sent = cloud.call("sqs", "SendMessage", input);
     if let Err(refused) = caller.scope(sent).await {
         log::write_line(&format!("cannot send a message of SNS to {arn}: {refused}"));
-        if refused.status >= 500 && !events::is_final(&refused) {
+        if refused.is_unavailable() {
             return Err(refused);
         }
     }

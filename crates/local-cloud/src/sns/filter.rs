@@ -2,12 +2,14 @@
 //!
 //! A policy is an event pattern of `EventBridge`, with the keys of message attributes or of the message's body.
 
+use std::cell::OnceCell;
+
 use serde_json::{Map, Value};
 
 use super::invalid;
 use super::message::{Attribute, Message};
 use crate::api::ApiResult;
-use crate::events::pattern::{Pattern, normalized};
+use crate::events::pattern::{Pattern, Steps, normalized};
 use crate::limits;
 
 /// Maximum number of keys of a policy (developer guide, "Filter policy constraints").
@@ -96,20 +98,56 @@ impl Filter {
         Ok(Self { pattern, of_body })
     }
 
-    /// True if a message passes. A body that is not a JSON object passes no filter.
-    pub(super) fn matches(&self, message: &Message) -> bool {
+    /// True if a message passes. A body that is not a JSON object passes no filter, and neither does a message that
+    /// takes too many steps.
+    pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
+        let message = subject.message;
         let values = if self.of_body {
-            match limits::document(message.text.as_bytes()) {
-                Ok(values @ Value::Object(_)) => values,
-                _ => return false,
-            }
+            subject.body.get_or_init(|| of_body(message)).as_ref()
         } else {
-            let attributes = message.attributes.iter();
-            let values = attributes.filter_map(|(name, it)| Some((name.clone(), value(it)?)));
-            Value::Object(values.collect())
+            let attributes = &subject.attributes;
+            Some(attributes.get_or_init(|| of_attributes(message)))
         };
-        self.pattern.matches(&normalized(&values))
+        let Some(values) = values else {
+            return false;
+        };
+        let pattern = &self.pattern;
+        let matched = subject
+            .steps
+            .part(|steps| pattern.matches_within(values, steps));
+        matched.unwrap_or(false)
     }
+}
+
+/// A message that filters look at: what they compare is read once, and all of them share its steps.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    message: &'a Message,
+    body: OnceCell<Option<Value>>,
+    attributes: OnceCell<Value>,
+    steps: Steps,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn of(message: &'a Message) -> Self {
+        Self {
+            message,
+            body: OnceCell::new(),
+            attributes: OnceCell::new(),
+            steps: Steps::of_event(),
+        }
+    }
+}
+
+fn of_body(message: &Message) -> Option<Value> {
+    let values = limits::document(message.text.as_bytes()).ok()?;
+    values.is_object().then(|| normalized(&values).into_owned())
+}
+
+fn of_attributes(message: &Message) -> Value {
+    let attributes = message.attributes.iter();
+    let values = attributes.filter_map(|(name, it)| Some((name.clone(), value(it)?)));
+    normalized(&Value::Object(values.collect())).into_owned()
 }
 
 /// The value of an attribute in a filter; binary values have none.
@@ -195,7 +233,7 @@ mod tests {
             ),
         ] {
             let filter = Filter::parse(&policy.to_string(), false).unwrap();
-            assert_eq!(filter.matches(&message), expected, "{policy}");
+            assert_eq!(filter.matches(&Subject::of(&message)), expected, "{policy}");
         }
     }
 
@@ -209,11 +247,8 @@ mod tests {
             ("FAILED", false),
             ("[]", false),
         ] {
-            assert_eq!(
-                filter.matches(&message(text, &json!({}))),
-                expected,
-                "{text}"
-            );
+            let message = message(text, &json!({}));
+            assert_eq!(filter.matches(&Subject::of(&message)), expected, "{text}");
         }
         assert!(Filter::parse(&policy, false).is_err());
     }

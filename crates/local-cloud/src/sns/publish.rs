@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::filter::Filter;
+use super::filter::{Filter, Subject};
 use super::message::{MAX_SIZE, Message, Published};
 use super::outbox::{self, Content};
 use super::subscription::{self, State};
@@ -36,24 +36,32 @@ fn accept(cloud: &Cloud, topic: &Topic, messages: &[Message]) -> ApiResult<()> {
             wanted.push((subscription, filter));
         }
     }
+    // Not in the transaction: a message of 256 KB can have a thousand filters.
+    let receivers: Vec<Vec<_>> = messages
+        .iter()
+        .map(|message| {
+            let subject = Subject::of(message);
+            let passes = |filter: &Option<Filter>| {
+                let filter = filter.as_ref();
+                filter.is_none_or(|filter| filter.matches(&subject))
+            };
+            let receivers = wanted.iter().filter(|(_, filter)| passes(filter));
+            receivers
+                .filter_map(|(subscription, _)| subscription.destination())
+                .collect()
+        })
+        .collect();
     let now = now(cloud);
     cloud.store().transaction(|tx| {
         if topics::records(cloud).get_in(tx, &topic.name)?.is_none() {
             return Err(not_found("Topic does not exist"));
         }
-        for message in messages {
-            let passes = |filter: &Option<Filter>| {
-                let filter = filter.as_ref();
-                filter.is_none_or(|filter| filter.matches(message))
-            };
-            let receivers = wanted.iter().filter(|(_, filter)| passes(filter));
-            let receivers = receivers.filter_map(|(subscription, _)| subscription.destination());
-            let receivers: Vec<_> = receivers.collect();
+        for (message, receivers) in messages.iter().zip(&receivers) {
             if receivers.is_empty() {
                 continue;
             }
             let content = outbox::add(tx, &Content::Notification(message.clone()))?;
-            for to in &receivers {
+            for to in receivers {
                 outbox::insert(tx, to, content, now)?;
             }
         }

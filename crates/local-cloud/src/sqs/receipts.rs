@@ -113,7 +113,9 @@ pub(super) async fn delete(cloud: &Cloud, input: Receipt) -> ApiResult<Value> {
         .store()
         .transaction(|tx| delete_one(tx, &queue, &input.handle, now))?;
     // The next message of a FIFO queue's group may be visible.
-    cloud.clock().announce(QUEUES);
+    if queue.attributes.is_fifo {
+        cloud.clock().announce(QUEUES);
+    }
     Ok(Value::Null)
 }
 

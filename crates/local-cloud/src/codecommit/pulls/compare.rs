@@ -139,6 +139,17 @@ pub(super) async fn conflicting(
     Ok(both.collect())
 }
 
+/// How branches are merged. What conflicts is the same for the last two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum MergeOption {
+    #[serde(rename = "FAST_FORWARD_MERGE")]
+    FastForward,
+    #[serde(rename = "SQUASH_MERGE")]
+    Squash,
+    #[serde(rename = "THREE_WAY_MERGE")]
+    ThreeWay,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Commits {
@@ -146,7 +157,7 @@ pub(super) struct Commits {
     pub(super) source_commit_specifier: String,
     pub(super) destination_commit_specifier: String,
     pub(super) target_branch: Option<String>,
-    merge_option: Option<String>,
+    merge_option: Option<MergeOption>,
     #[serde(default)]
     conflict_detail_level: Level,
     #[serde(default)]
@@ -173,7 +184,7 @@ pub(super) async fn conflicts(cloud: &Cloud, input: Commits) -> ApiResult<Value>
     let source = commit(&bare, &input.source_commit_specifier).await?;
     let destination = commit(&bare, &input.destination_commit_specifier).await?;
     let base = merge_base(&bare, &destination, &source).await?;
-    let (is_mergeable, found) = if input.merge_option.as_deref() == Some("FAST_FORWARD_MERGE") {
+    let (is_mergeable, found) = if input.merge_option == Some(MergeOption::FastForward) {
         (is_ahead(&bare, &destination, &source).await?, Vec::new())
     } else {
         let level = input.conflict_detail_level;

@@ -1,13 +1,11 @@
 //! The source action of `CodeCommit`: a zip of the newest commit of a branch, or of the commit that the start of the
 //! execution names; or a reference to the commit, which builds clone (`CODEBUILD_CLONE_REF`).
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use super::super::records::{Revision, RevisionType};
+use super::super::records::RevisionType;
 use super::artifacts::Place;
-use super::{Failure, Outcome, Output, Running};
+use super::{Failure, Outcome, Running};
 use crate::api::ApiResult;
 use crate::codebuild::CloneReference;
 use crate::codecommit::archive;
@@ -63,22 +61,7 @@ pub(super) async fn run(running: &Running<'_>) -> Outcome {
         ("CommitterDate", date("committer")),
         ("RepositoryName", repository.to_owned()),
     ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value));
-    Ok(Some(Output {
-        external_id: Some(commit.clone()),
-        summary: summary.clone(),
-        variables: BTreeMap::from(variables),
-        artifacts: vec![(running.output().to_owned(), place.location)],
-        revision: Some(Revision {
-            action: running.action.name.clone(),
-            artifact: running.output().to_owned(),
-            id: commit,
-            summary,
-            url: None,
-            created: running.cloud.clock().epoch(),
-        }),
-        ..Output::default()
-    }))
+    Ok(Some(running.sourced(place, commit, summary, variables)))
 }
 
 /// Stores a reference to a commit. The role needs `codecommit:GetRepository` (user guide); the service role of the

@@ -1,12 +1,10 @@
 //! The source action of ECR: `imageDetail.json` of the image that a tag names, or of the digest that the start of the
 //! execution names.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use super::super::records::{Revision, RevisionType};
-use super::{Failure, Outcome, Output, Running};
+use super::super::records::RevisionType;
+use super::{Failure, Outcome, Running};
 use crate::cloud::ACCOUNT;
 use crate::ecr;
 
@@ -63,19 +61,11 @@ pub(super) async fn run(running: &Running<'_>) -> Outcome {
         ("RegistryId", ACCOUNT),
         ("RepositoryName", repository),
     ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Ok(Some(Output {
-        external_id: Some(digest.to_owned()),
-        variables: BTreeMap::from(variables),
-        artifacts: vec![(running.output().to_owned(), place.location)],
-        revision: Some(Revision {
-            action: running.action.name.clone(),
-            artifact: running.output().to_owned(),
-            id: digest.to_owned(),
-            summary: None,
-            url: None,
-            created: running.cloud.clock().epoch(),
-        }),
-        ..Output::default()
-    }))
+    let variables = variables.map(|(name, value)| (name, value.to_owned()));
+    Ok(Some(running.sourced(
+        place,
+        digest.to_owned(),
+        None,
+        variables,
+    )))
 }

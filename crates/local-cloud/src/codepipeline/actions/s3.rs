@@ -1,10 +1,8 @@
 //! The source action of S3: the newest version of an object, or the version or key that the start of the execution
 //! names. The object is the artifact.
 
-use std::collections::BTreeMap;
-
-use super::super::records::{Revision, RevisionType};
-use super::{Failure, Outcome, Output, Running};
+use super::super::records::RevisionType;
+use super::{Failure, Outcome, Running};
 use crate::s3::objects;
 
 /// Maximum size of the object, in bytes (quotas of the user guide).
@@ -63,20 +61,5 @@ pub(super) async fn run(running: &Running<'_>) -> Outcome {
         ("ObjectKey", key),
         ("VersionId", version.clone()),
     ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value));
-    Ok(Some(Output {
-        external_id: Some(version.clone()),
-        summary: summary.clone(),
-        variables: BTreeMap::from(variables),
-        artifacts: vec![(running.output().to_owned(), place.location)],
-        revision: Some(Revision {
-            action: running.action.name.clone(),
-            artifact: running.output().to_owned(),
-            id: version,
-            summary,
-            url: None,
-            created: running.cloud.clock().epoch(),
-        }),
-        ..Output::default()
-    }))
+    Ok(Some(running.sourced(place, version, summary, variables)))
 }

@@ -33,7 +33,7 @@ fn execution(number: u64, mode: ExecutionMode, visits: Visits<'_>) -> Execution 
         json!({
             "id": format!("{action}{number}"), "action": action, "status": status, "is_replaced": false,
             "started": 0.0, "updated": 0.0, "updated_by": null, "deadline": 0, "summary": null, "token": null,
-            "external_id": null, "external_url": null, "log_stream": null, "error": null, "percent": null,
+            "external_id": null, "log_stream": null, "error": null, "percent": null,
             "configuration": {}, "inputs": [], "outputs": [], "variables": {}, "revision": null,
         })
     };

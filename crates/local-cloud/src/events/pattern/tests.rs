@@ -10,7 +10,7 @@ mod structure;
 fn matches(pattern: &Value, event: &Value) -> bool {
     let parsed = Pattern::parse(&pattern.to_string());
     let parsed = parsed.unwrap_or_else(|reason| panic!("{pattern}: {reason}"));
-    parsed.matches(&normalized(event))
+    parsed.matches_within(&normalized(event), &Steps::of_pattern()) == Ok(true)
 }
 
 /// A pattern, events that match, and events that do not.

@@ -290,3 +290,21 @@ async fn a_target_with_a_role_needs_its_permissions() {
     }
     assert!(queue(&at, "q").messages.is_empty());
 }
+
+#[tokio::test]
+async fn what_exceeds_the_rate_of_a_build_waits_for_the_next_minute() {
+    let at = cloud();
+    let build = format!("arn:aws:codebuild:us-east-1:{ACCOUNT}:project/b");
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/none");
+    let target = json!([{"Id": "b", "Arn": build, "RoleArn": role}]);
+    rule(&at, "r", target).await;
+    // Nobody can assume the role, so that a delivery ends with its first attempt.
+    for _ in 0..61 {
+        send(&at, json!({})).await;
+    }
+    at.idle().await;
+    assert_eq!(stored(&at), (1, 1));
+    at.cloud().advance(Duration::from_mins(1)).await.unwrap();
+    at.idle().await;
+    assert_eq!(stored(&at), (0, 0));
+}

@@ -74,6 +74,14 @@ impl Repository {
         self.answer(["symbolic-ref", "--quiet", "--short", "HEAD"])
     }
 
+    /// Returns the current branch; `otherwise` on a detached HEAD.
+    pub fn branch_or(&self, otherwise: &BranchName) -> Result<BranchName> {
+        Ok(match self.current_branch()? {
+            Some(name) => name.parse()?,
+            None => otherwise.clone(),
+        })
+    }
+
     /// Returns the head commit of a local branch, or of `origin`'s if there is no local one.
     pub fn branch_head(&self, branch: &BranchName) -> Result<Option<String>> {
         for prefix in ["refs/heads", "refs/remotes/origin"] {

@@ -119,11 +119,20 @@ const EMPTY: [&str; 5] = [
 ];
 
 /// Returns which files are missing that the builds of `[delivery]` run.
-pub fn missing_buildspecs(root: &Path) -> impl Iterator<Item = &'static str> + use<'_> {
+pub fn missing_buildspecs(root: &Path) -> Vec<&'static str> {
     let needed = EMPTY
         .into_iter()
         .filter(|path| path.starts_with("buildspecs/"));
-    needed.filter(move |path| !root.join(path).is_file())
+    needed.filter(|path| !root.join(path).exists()).collect()
+}
+
+/// Writes some of the project's files.
+pub fn write_some(root: &Path, wanted: &[&str]) -> Result<()> {
+    for (path, bytes, program) in FILES.iter().filter(|(path, ..)| wanted.contains(path)) {
+        write_file(&root.join(path), bytes, *program)
+            .with_context(|| format!("cannot write {path}"))?;
+    }
+    Ok(())
 }
 
 /// A file that only the example has.

@@ -142,10 +142,7 @@ pub async fn of_checkout(
     group: &str,
 ) -> Result<BranchImage> {
     let git = Repository::discover(&project.root)?;
-    let branch: BranchName = match git.current_branch()? {
-        Some(name) => name.parse()?,
-        None => project.file.branches.develop.clone(),
-    };
+    let branch = git.branch_or(&project.file.branches.develop)?;
     let pin = match git.branch_head(&branch)? {
         Some(commit) => Pin::at(&git, &commit, &format!("`{branch}`"))?,
         None => None,

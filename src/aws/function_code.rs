@@ -23,8 +23,11 @@ pub struct Code {
     pub architecture: Architecture,
     /// The executable's SHA-256, in hexadecimal.
     pub checksum: String,
-    /// The zip's key in the artifact bucket; it contains the checksum.
-    pub key: String,
+}
+
+/// The key of an executable's zip in the artifact bucket, from its SHA-256 in hexadecimal.
+pub fn key(checksum: &str) -> String {
+    format!("validations/code/{checksum}.zip")
 }
 
 impl Code {
@@ -45,14 +48,13 @@ impl Code {
         Ok(Self {
             bytes,
             architecture,
-            key: format!("validations/code/{hash}.zip"),
             checksum: hash,
         })
     }
 
     /// Uploads the zip to the bucket unless it exists.
     pub async fn upload(self, clients: &Clients, bucket: &str) -> Result<()> {
-        let object = S3Uri::new(bucket, self.key);
+        let object = S3Uri::new(bucket, key(&self.checksum));
         if s3::exists(&clients.s3, &object).await? {
             return Ok(());
         }

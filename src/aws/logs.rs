@@ -89,6 +89,7 @@ pub struct Reader {
     log: LogPlace,
     /// The position of the next read, by stream.
     places: BTreeMap<String, String>,
+    is_missing: bool,
 }
 
 impl Reader {
@@ -97,12 +98,19 @@ impl Reader {
         Self {
             log,
             places: BTreeMap::new(),
+            is_missing: false,
         }
+    }
+
+    /// Whether the log did not exist at the last read: it was not written yet, or was deleted.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
     }
 
     /// Returns the lines written since the last read, oldest first within each stream.
     pub async fn read(&mut self, clients: &Clients) -> Result<Vec<LogEvent>> {
         let mut events = Vec::new();
+        self.is_missing = false;
         for stream in self.log.streams(clients).await? {
             loop {
                 let token = self.places.get(&stream).cloned();
@@ -121,6 +129,7 @@ impl Reader {
                     )?;
                 // A build has the name of its stream before the stream exists.
                 let Some(page) = page else {
+                    self.is_missing = true;
                     break;
                 };
                 events.extend(page.events().iter().map(event));

@@ -77,7 +77,9 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     ));
 
     infra::check_source(clients, &project).await?;
-    let (program, code) = delivery::inputs(ctx, clients, &project, code).await?;
+    delivery::add_buildspecs(&project)?;
+    crate::delivery::check(clients, &project, ctx.config.is_local()).await?;
+    let (program, code) = delivery::inputs(clients, &project, code).await?;
     let program = program.as_ref();
     let name = &project.file.name;
     // The notebook and the pipelines read the repositories when they are created: the first commits come before.
@@ -90,10 +92,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         .await?;
     let mut platform = Platform::read(name, &deployments.outputs)?;
     // Functions and builds find the program when they are deployed.
-    let function = match code {
-        Some(code) => Some(delivery::upload(ctx, clients, &platform, code).await?),
-        None => None,
-    };
+    delivery::upload(ctx, clients, &platform, code).await?;
     let (repositories, url) = seed::all(ctx, clients, &project).await?;
     let parts = last.into_iter();
     deployments
@@ -103,8 +102,9 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
     let network = Network::read(name, &deployments.outputs)?;
     let mut workbench = Workbench::read(name, &deployments.outputs)?;
     let mut deployed = deployments.into_stacks();
-    if let Some((key, architecture)) = function {
-        let spec = infra::validation_stack(&project, &platform, &key, &architecture);
+    if let Some(program) = program {
+        let (key, architecture) = (program.key(), &program.architecture);
+        let spec = infra::validation_stack(&project, &platform, &key, architecture);
         deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);
     }
     deployed.extend(delivery::branches(ctx, clients, &project, program).await?);

@@ -5,8 +5,8 @@ use futures::future::join_all;
 
 use crate::aws::{self, cloudformation};
 use crate::context::Context;
-use crate::infra::{self, Inputs, PARTS, Part};
-use crate::program;
+use crate::delivery;
+use crate::infra::{self, Inputs, PARTS, Part, Platform};
 
 mod report;
 
@@ -27,6 +27,7 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
     let project = ctx.project()?;
     let clients = ctx.aws_for(&project).await?;
     infra::check_source(clients, &project).await?;
+    delivery::check(clients, &project, ctx.config.is_local()).await?;
     let name = &project.file.name;
     let described = PARTS.map(async |part| {
         let stack = cloudformation::stack(clients, &part.stack(name)).await?;
@@ -49,10 +50,14 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
         Some(image) => Some(image.digest()),
         None => infra::deployed_analyzer(clients, &project).await?,
     };
-    let inputs = Inputs {
-        analyzer,
-        program: program::of_builds(clients, &project, None).await?,
+    let program = match project.file.delivery {
+        None => None,
+        Some(_) => match delivery::deployed(clients, &project).await? {
+            Some(program) => Some(program),
+            None => Some(delivery::program(&delivery::own()?)),
+        },
     };
+    let inputs = Inputs { analyzer, program };
     let mut specs: Vec<_> = Part::initial(&project.file)
         .map(|part| {
             let is_new = !deployed.contains(&part);
@@ -63,8 +68,20 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
     let branches = infra::branch_stacks(clients, &project).await?;
     let wanted = infra::branch_names(&project);
     if let Some(program) = &inputs.program {
+        // Before the roles exist, nothing is known of the function that uses one.
+        if Platform::PARTS.iter().all(|part| deployed.contains(part)) {
+            let outputs = described.iter().filter_map(|(_, stack)| stack.as_ref());
+            let outputs = outputs.flat_map(|stack| stack.outputs.clone()).collect();
+            let platform = Platform::read(name, &outputs)?;
+            let (key, architecture) = (program.key(), &program.architecture);
+            let spec = infra::validation_stack(&project, &platform, &key, architecture);
+            let is_new = !deployed.contains(&Part::Validation);
+            specs.push((Part::Validation, is_new, spec));
+        }
         specs.extend(wanted.iter().map(|(stack, branch)| {
-            let is_new = !branches.iter().any(|known| known.name == *stack);
+            let mut same = branches.iter().filter(|known| known.name == *stack);
+            // The remains of a failed first deployment have no resources.
+            let is_new = same.all(|known| known.resources.is_empty());
             let spec = infra::branch_stack(&project, branch, program);
             (Part::Delivery, is_new, spec)
         }));

@@ -9,6 +9,7 @@ use mlops_validation::{self as validation, Baseline, files};
 
 use crate::context::Context;
 
+mod arguments;
 mod baseline;
 mod dataset;
 mod explain;
@@ -130,6 +131,8 @@ pub async fn run(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
     let Some(name) = &args.dataset else {
         return validate(ctx, args).await;
     };
+    // A snapshot copies the data: what is wrong with the arguments comes first.
+    arguments::check(ctx, args)?;
     let (version, args) = dataset::resolve(ctx, args, name.as_ref()).await?;
     let mut validation = validate(ctx, &args).await?;
     validation.version = Some(version);
@@ -148,16 +151,7 @@ async fn validate(ctx: &Context, args: &ValidateArgs) -> Result<Validation> {
         return Ok(Validation::without_verdict(rows, columns, Vec::new()));
     }
     if let Some(file) = &args.profile_out {
-        if file.as_os_str() == "-" {
-            return Err(Failure::usage(
-                "--profile-out takes a file; stdout is for the report",
-            ));
-        }
-        let baseline = match &args.constraints {
-            Some(constraints) => Some(Baseline::read(constraints, args.statistics.as_deref())?),
-            None => None,
-        };
-        let profile = profile(ctx, args, baseline).await?;
+        let profile = profile(ctx, args, arguments::profile_baseline(args)?).await?;
         files::replace(file, &profile.to_bytes())?;
         return Ok(Validation::without_verdict(
             profile.rows(),

@@ -319,4 +319,48 @@ mod tests {
         assert!(parse(&format!("{MINIMAL}profile = \"x\"\n")).is_err());
         assert!(parse(&format!("{MINIMAL}endpoint_url = \"http://x\"\n")).is_err());
     }
+
+    #[test]
+    fn delivery_is_refused_before_it_cannot_work() {
+        let read = |architecture: &str, delivery: &str| {
+            let text = format!(
+                "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n\
+                 {architecture}[delivery]\n{delivery}\n"
+            );
+            toml::from_str::<ProjectFile>(&text).unwrap()
+        };
+        for good in [
+            "",
+            "branches = []",
+            "branches = [\"develop\", \"feature/x\", \"a.b\"]",
+            "email = \"a@example.org\"\nwebhook = \"https://example.org/x\"",
+        ] {
+            assert_eq!(read("", good).check(), Ok(()), "{good}");
+        }
+        let long = format!("branches = [\"feature/{}\"]", "x".repeat(60));
+        for (delivery, part) in [
+            ("branches = [\"main\"]", "is the production branch"),
+            ("branches = [\"a+b/c\"]", "cannot be used as an image tag"),
+            (long.as_str(), "is too long by"),
+            ("branches = [\"trees\"]", "needs a `/`"),
+            ("branches = [\"a/b\", \"a-b\"]", "would have the same name"),
+            ("branches = [\"a_b\", \"a.b\"]", "would have the same name"),
+            ("email = \"nobody\"", "is not an e-mail address"),
+            (
+                "webhook = \"http://example.org\"",
+                "must begin with https://",
+            ),
+        ] {
+            let error = read("", delivery).check().unwrap_err();
+            assert!(error.contains(part), "{delivery}: {error}");
+        }
+        let other = "[architecture]\nsource = \"codeconnections\"\n";
+        let error = read(other, "").check().unwrap_err();
+        assert!(
+            error.contains("needs repositories in CodeCommit"),
+            "{error}"
+        );
+        let develop = read("", "").delivered();
+        assert_eq!(develop[0].as_str(), "develop");
+    }
 }

@@ -2,7 +2,7 @@
 //! own beside it, which imports from the shared one. The stacks that exist are those that import: nothing else
 //! records them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use mlops_core::names::BranchName;
@@ -61,17 +61,23 @@ pub async fn deployed_stacks(clients: &Clients, project: &Project) -> Result<Vec
     Ok(stacks)
 }
 
-/// Returns the stacks of branches that exist, whether or not mlops.toml names them. A team's own stack that imports
-/// from the shared one has another name.
+/// Returns the stacks of branches that exist: those that import, whether or not mlops.toml names them, and those that it
+/// names, because the remains of a failed first deployment import nothing. A team's own stack that imports from the
+/// shared one has another name.
 pub async fn branch_stacks(clients: &Clients, project: &Project) -> Result<Vec<DeployedStack>> {
     let shared = Part::Delivery.stack(&project.file.name);
-    if cfn::stack(clients, &shared).await?.is_none() {
-        return Ok(Vec::new());
+    let mut names: BTreeSet<String> = branch_names(project).into_keys().collect();
+    if cfn::stack(clients, &shared).await?.is_some() {
+        let importing = cfn::importers(clients, &format!("{shared}-{IMPORTED}")).await?;
+        let prefix = format!("{shared}-");
+        names.extend(
+            importing
+                .into_iter()
+                .filter(|name| name.starts_with(&prefix)),
+        );
     }
-    let names = cfn::importers(clients, &format!("{shared}-{IMPORTED}")).await?;
-    let prefix = format!("{shared}-");
     let mut found = Vec::new();
-    for name in names.into_iter().filter(|name| name.starts_with(&prefix)) {
+    for name in names {
         found.extend(find(clients, Part::Delivery, name).await?);
     }
     Ok(found)

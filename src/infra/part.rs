@@ -63,15 +63,18 @@ impl Part {
         format!("{project}-{}", self.as_str())
     }
 
+    /// Whether another command than `mlops init` deploys it, when it needs it.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::Validation | Self::Endpoint)
+    }
+
     /// The parts that `mlops init` deploys for a project, in their order. Other commands deploy the rest when they
     /// need it.
     pub fn initial(project: &ProjectFile) -> impl Iterator<Item = Self> + use<> {
         let delivers = project.delivery.is_some();
-        PARTS.into_iter().filter(move |part| match part {
-            Self::Validation | Self::Endpoint => false,
-            Self::Delivery => delivers,
-            _ => true,
-        })
+        PARTS
+            .into_iter()
+            .filter(move |part| !part.is_optional() && (delivers || *part != Self::Delivery))
     }
 
     /// Whether it holds what cannot be created again, and keeps it when the stack is deleted.

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::part::Part;
 use crate::aws::Clients;
 use crate::aws::cloudformation as cfn;
+use crate::aws::function_code;
 use crate::config::{Builder, Project};
 
 /// The executable that builds run.
@@ -21,7 +22,7 @@ pub struct Program {
 impl Program {
     /// The key of its zip in the artifact bucket.
     pub fn key(&self) -> String {
-        format!("validations/code/{}.zip", self.checksum)
+        function_code::key(&self.checksum)
     }
 
     /// Reads which program the deployed builds run, if there are any.
@@ -45,7 +46,7 @@ impl Program {
 pub(super) fn parameters(project: &Project, program: &Program) -> Vec<(&'static str, String)> {
     let delivery = project.file.delivery.clone().unwrap_or_default();
     let builder = project.file.image.builder;
-    let needs_docker = matches!(builder, Builder::Docker | Builder::Podman);
+    let needs_docker = builder == Builder::Docker;
     let mut parameters = vec![
         ("Architecture", program.architecture.clone()),
         ("ProgramChecksum", program.checksum.clone()),

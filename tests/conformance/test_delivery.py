@@ -216,7 +216,7 @@ def test_branches_come_and_go_with_the_settings(project):
     planned = project.mlops("plan", code=3)
     effects = {stack["stack"]: stack["effect"] for stack in planned["stacks"]}
     assert effects["small-delivery-feature-x"] == "create"
-    assert effects["small-delivery-develop"] == "unchanged"
+    assert effects["small-delivery-develop"] == effects["small-validation"] == "unchanged"
     project.mlops("init", "--yes")
     assert project.executions("small-image-feature-x")
     project.write("mlops.toml", settings)

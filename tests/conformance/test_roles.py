@@ -141,6 +141,10 @@ CALLS = {
     ("ecr:PutImage", "repository"): Call(
         "ecr", "put_image", arn("ecr", "repository/flights"), repositoryName="flights", imageManifest="{}",
     ),
+    ("ecr:StartImageScan", "repository"): Call(
+        "ecr", "start_image_scan", arn("ecr", "repository/flights"),
+        repositoryName="flights", imageId={"imageTag": "none"},
+    ),
     ("ecr:BatchDeleteImage", "repository"): Call(
         "ecr", "batch_delete_image", arn("ecr", "repository/flights"),
         repositoryName="flights", imageIds=[{"imageTag": "none"}],
@@ -151,6 +155,10 @@ CALLS = {
     ("codecommit:GitPush", "branch `main`"): Push("main"),
     ("sagemaker:StartPipelineExecution", "pipeline"): Call(
         "sagemaker", "start_pipeline_execution", arn("sagemaker", "pipeline/flights"), PipelineName="flights",
+    ),
+    ("sagemaker:UpdatePipelineExecution", "run of the pipeline"): Call(
+        "sagemaker", "update_pipeline_execution", arn("sagemaker", "pipeline/flights/execution/aaaaaaaaaaaa"),
+        PipelineExecutionArn=arn("sagemaker", "pipeline/flights/execution/aaaaaaaaaaaa"),
     ),
     ("codepipeline:StartPipelineExecution", "`flights-ml-develop`"): Call(
         "codepipeline", "start_pipeline_execution", arn("codepipeline", "flights-ml-develop"), name="flights-ml-develop",

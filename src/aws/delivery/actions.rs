@@ -68,12 +68,6 @@ impl Action {
         self.external_id.as_deref().filter(|_| is_build)
     }
 
-    /// Returns how long it took, or has taken until `now`, in seconds.
-    pub fn seconds(&self, now: Timestamp) -> Option<i64> {
-        let end = self.ended.unwrap_or(now);
-        Some((end.as_second() - self.started?.as_second()).max(0))
-    }
-
     /// Returns its revision, if it is a source.
     pub(super) fn revision(&self) -> Option<Revision> {
         self.is_source.then(|| Revision {

@@ -88,13 +88,6 @@ state!(
     BuildState(StatusType), without: "unknown"
 );
 
-impl BuildState {
-    /// Returns whether it ended without success.
-    pub fn has_failed(&self) -> bool {
-        !matches!(self.0, StatusType::InProgress | StatusType::Succeeded)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,88 +7,64 @@ use super::report::Deployed;
 use super::stacks;
 use crate::aws::Clients;
 use crate::aws::function_code::Code;
-use crate::config::{Builder, Project};
+use crate::config::Project;
 use crate::context::Context;
+use crate::delivery;
 use crate::infra::{self, Platform, Program};
-use crate::{program, scaffold};
+use crate::scaffold;
 
-/// Returns the program of the builds, and the executable to upload, if any.
-///
-/// # Errors
-/// Builds could not do their work, or mlops.toml lacks the section `[delivery]` although pipelines exist.
+/// Returns the program of functions and builds, if they are to be deployed, and the executable to upload, if any.
 pub(super) async fn inputs(
-    ctx: &Context,
     clients: &Clients,
     project: &Project,
     code: Option<Code>,
 ) -> Result<(Option<Program>, Option<Code>)> {
+    if let Some(code) = code {
+        return Ok((Some(delivery::program(&code)), Some(code)));
+    }
     if project.file.delivery.is_none() {
-        let existing = infra::branch_stacks(clients, project).await?;
-        let names: Vec<&str> = existing.iter().map(|stack| stack.name.as_str()).collect();
-        if !names.is_empty() {
-            return Err(Failure::usage(format!(
-                "mlops.toml has no section [delivery], but its pipelines are deployed: {}",
-                names.join(", ")
-            )))
-            .hint("restore the section; to remove the pipelines, set `branches = []` in it");
-        }
-        return Ok((None, code));
+        return Ok((None, None));
     }
-    let image = &project.file.image;
-    let builds_nothing = match image.builder {
-        Builder::Auto => image.base.is_none(),
-        Builder::Program | Builder::Podman | Builder::Buildah => true,
-        Builder::Docker | Builder::Layers => false,
-    };
-    if builds_nothing && !ctx.config.is_local() {
-        return Err(Failure::usage(format!(
-            "a build of CodeBuild cannot make the project's image with the builder `{}`{}",
-            image.builder.as_str(),
-            if image.base.is_none() {
-                " and without a base"
-            } else {
-                ""
-            }
-        )))
-        .hint(
-            "set `base` in the section [image] of mlops.toml, such as \
-             \"public.ecr.aws/docker/library/python:3.12-slim\", or the builder to docker",
-        );
+    // It was uploaded before the stack that names it.
+    if let Some(program) = delivery::deployed(clients, project).await? {
+        return Ok((Some(program), None));
     }
-    if let Some(path) = scaffold::missing_buildspecs(&project.root).next() {
-        return Err(Failure::usage(format!(
-            "the project has no {path}, which its pipelines run"
-        )))
-        .hint(format!(
-            "run `{}` in an empty directory and copy its buildspecs/, then commit them",
-            ctx.command("init --empty --name x")
-        ));
-    }
-    let program = program::of_builds(clients, project, code.as_ref()).await?;
-    if code.is_some() || !cfg!(target_os = "linux") {
-        return Ok((program, code));
-    }
-    // The deployed program needs no upload.
-    let own = Code::read(None)?;
-    let is_own = program
-        .as_ref()
-        .is_some_and(|program| program.checksum == own.checksum);
-    Ok((program, is_own.then_some(own)))
+    let own = delivery::own()?;
+    Ok((Some(delivery::program(&own)), Some(own)))
 }
 
-/// Uploads the executable; returns the key of its zip and its architecture.
+/// Writes the files that the builds of `[delivery]` run. If some were missing, the pipelines would not find them in the
+/// repository: the error (exit 2) asks to commit them.
+pub(super) fn add_buildspecs(project: &Project) -> Result<()> {
+    if project.file.delivery.is_none() {
+        return Ok(());
+    }
+    let missing = scaffold::missing_buildspecs(&project.root);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    scaffold::write_some(&project.root, &missing)?;
+    Err(Failure::usage(format!(
+        "the project had no {}, which its pipelines run: written, and nothing was deployed",
+        missing.join(", ")
+    )))
+    .hint("commit and push these files, then run the command again")
+}
+
+/// Uploads the executable, if there is one.
 pub(super) async fn upload(
     ctx: &Context,
     clients: &Clients,
     platform: &Platform,
-    code: Code,
-) -> Result<(String, String)> {
+    code: Option<Code>,
+) -> Result<()> {
+    let Some(code) = code else {
+        return Ok(());
+    };
     let _task = ctx
         .progress
         .task("Uploading mlops for functions and builds");
-    let found = (code.key.clone(), code.architecture.as_str().to_owned());
-    code.upload(clients, &platform.artifact_bucket).await?;
-    Ok(found)
+    code.upload(clients, &platform.artifact_bucket).await
 }
 
 /// Deploys the pipelines of the branches that mlops.toml names, and deletes those of other branches. The program's zip
@@ -99,6 +75,9 @@ pub(super) async fn branches(
     project: &Project,
     program: Option<&Program>,
 ) -> Result<Vec<Deployed>> {
+    let Some(program) = program else {
+        return Ok(Vec::new());
+    };
     let wanted = infra::branch_names(project);
     for stack in infra::branch_stacks(clients, project).await? {
         if wanted.contains_key(&stack.name) {
@@ -109,9 +88,6 @@ pub(super) async fn branches(
                 .hint("remove the obstacle, then run the command again");
         }
     }
-    let Some(program) = program else {
-        return Ok(Vec::new());
-    };
     let mut deployed = Vec::new();
     for branch in wanted.values() {
         let spec = infra::branch_stack(project, branch, program);

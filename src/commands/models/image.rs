@@ -95,11 +95,7 @@ fn branch(project: &Project, requested: Option<&BranchName>) -> Result<BranchNam
     if let Some(branch) = requested {
         return Ok(branch.clone());
     }
-    let repository = Repository::discover(&project.root)?;
-    Ok(match repository.current_branch()? {
-        Some(current) => current.parse()?,
-        None => project.file.branches.develop.clone(),
-    })
+    Repository::discover(&project.root)?.branch_or(&project.file.branches.develop)
 }
 
 /// Records the comparison if that was requested and there is something to record.

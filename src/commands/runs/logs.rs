@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use mlops_core::text::clean;
 use serde::Serialize;
 
 use super::RunsReport;
@@ -78,7 +79,12 @@ pub(super) async fn run(
     let mut found = Vec::new();
     for part in chosen(run.id(), &parts, step)? {
         if let Some(log) = &part.log {
-            let events = logs::Reader::new(log.clone()).read(clients).await?;
+            let mut reader = logs::Reader::new(log.clone());
+            let events = reader.read(clients).await?;
+            if reader.is_missing() {
+                ctx.progress
+                    .say(format!("the log of `{}` does not exist", clean(&part.name)));
+            }
             found.push(StepLog {
                 step: part.name.clone(),
                 lines: events.iter().map(|event| event.message.clone()).collect(),

@@ -67,8 +67,8 @@ pub(super) async fn run(
 /// The newest run that did not succeed; the newest of all if there is none.
 async fn newest_failed(clients: &Clients, project: &str) -> Result<RunRef> {
     let history = project_runs::newest(clients, project, SEARCHED).await?;
-    match history.first_failed() {
-        Some(failed) => Ok(failed),
+    match history.first_failed().or_else(|| history.first()) {
+        Some(run) => Ok(run),
         None => project_runs::find(clients, project, None).await,
     }
 }

@@ -190,10 +190,7 @@ impl StatusReport {
 
     /// Returns the command that creates the first missing part, without `mlops`.
     pub(super) fn next_step(&self) -> String {
-        let mut initial = self
-            .stacks
-            .iter()
-            .filter(|stack| !matches!(stack.part, Part::Validation | Part::Endpoint));
+        let mut initial = self.stacks.iter().filter(|stack| !stack.part.is_optional());
         if initial.any(|stack| stack.status.is_none()) {
             return "init".to_owned();
         }

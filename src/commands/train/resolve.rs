@@ -78,11 +78,10 @@ pub(super) fn source(
     let tree = working_tree
         .then(|| Revision::read(project, branch, true))
         .transpose()?;
-    let branch = match (&tree, branch, repository.current_branch()?) {
-        (Some(tree), ..) => tree.branch.clone(),
-        (None, Some(branch), _) => branch.clone(),
-        (None, None, Some(current)) => current.parse()?,
-        (None, None, None) => project.file.branches.develop.clone(),
+    let branch = match (&tree, branch) {
+        (Some(tree), _) => tree.branch.clone(),
+        (None, Some(branch)) => branch.clone(),
+        (None, None) => repository.branch_or(&project.file.branches.develop)?,
     };
     let path = &project.file.pipeline.definition;
     if path.extension().is_some_and(|extension| extension == "py") {

@@ -243,7 +243,12 @@ fn every_release_makes_its_own_model_and_configuration() {
 #[test]
 fn a_name_is_not_the_repository_of_another_project() {
     check_new_name(&"edam".parse().unwrap()).unwrap();
-    for taken in ["flights-eda", "flights-delivery"] {
+    for taken in [
+        "flights-eda",
+        "flights-delivery",
+        "flights-image",
+        "flights-ml",
+    ] {
         let error = check_new_name(&taken.parse().unwrap()).unwrap_err();
         assert_eq!(
             mlops_core::error::exit(&error),

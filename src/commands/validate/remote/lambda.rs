@@ -6,7 +6,7 @@ use mlops_core::error::{Exit, Failure, Hint, hinted};
 use serde_json::json;
 
 use super::exchange::{Exchange, Local};
-use crate::aws::function_code::Code;
+use crate::aws::function_code::{self, Code};
 use crate::aws::lambda::{Invoked, invoke};
 use crate::aws::s3::S3Object;
 use crate::commands::validate::location::DataLocation;
@@ -115,7 +115,8 @@ async fn deployed(
     code: Code,
 ) -> Result<String> {
     let clients = ctx.aws().await?;
-    let spec = infra::validation_stack(project, platform, &code.key, code.architecture.as_str());
+    let key = function_code::key(&code.checksum);
+    let spec = infra::validation_stack(project, platform, &key, code.architecture.as_str());
     let outputs = infra::outputs(clients, &spec.name)
         .await?
         .unwrap_or_default();

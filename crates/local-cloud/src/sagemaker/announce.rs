@@ -60,6 +60,15 @@ pub(super) fn job(word: &str, before: Option<&Value>, after: &Value) -> Option<E
     Some(event(detail_type, arn, in_milliseconds(after)))
 }
 
+/// The members of a model package whose updates an event names. Public programs read `UpdatedModelPackageFields`; the
+/// developer guide does not describe it. Unverified against AWS [package-updated-fields]: which members it can have.
+const UPDATED: [&str; 4] = [
+    "ModelApprovalStatus",
+    "ApprovalDescription",
+    "ModelLifeCycle",
+    "CustomerMetadataProperties",
+];
+
 /// A model package whose state has changed. Its times are ISO 8601.
 pub(super) fn package(before: Option<&Value>, after: &Value) -> Option<Event> {
     let state = |package: &Value| {
@@ -83,6 +92,12 @@ pub(super) fn package(before: Option<&Value>, after: &Value) -> Option<Event> {
                 *value = iso(seconds).into();
             }
         }
+    }
+    if let Some(before) = before {
+        let updated = UPDATED
+            .iter()
+            .filter(|name| before[**name] != after[**name]);
+        detail["UpdatedModelPackageFields"] = updated.copied().collect();
     }
     let arn = &after["ModelPackageArn"];
     Some(event("SageMaker Model Package State Change", arn, detail))

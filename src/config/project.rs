@@ -204,11 +204,19 @@ impl Project {
     /// contain anything at that path; reading a FIFO or a device would never end.
     ///
     /// # Errors
-    /// The path is not a file, the file is larger, or it cannot be read.
+    /// The path is not a file of the project, the file is larger, or it cannot be read.
     pub fn read_file(&self, relative: &Path, limit: u64) -> Result<Vec<u8>> {
         let path = self.path(relative);
         let shown = path.display();
-        let found = std::fs::metadata(&path).with_context(|| format!("cannot read {shown}"))?;
+        let doing = || format!("cannot read {shown}");
+        // A link in a repository must not lead to a file of this machine.
+        let (real, root) = (path.canonicalize(), self.root.canonicalize());
+        let (real, root) = (real.with_context(doing)?, root.with_context(doing)?);
+        if !real.starts_with(root) {
+            return Err(Failure::usage(format!("{shown} leads out of the project")));
+        }
+        let path = real;
+        let found = std::fs::metadata(&path).with_context(doing)?;
         if !found.is_file() {
             return Err(Failure::usage(format!("{shown} is not a file")));
         }
@@ -218,7 +226,7 @@ impl Project {
                 found.len()
             )));
         }
-        std::fs::read(&path).with_context(|| format!("cannot read {shown}"))
+        std::fs::read(&path).with_context(doing)
     }
 
     /// Returns the origin of each value of `mlops.toml`, by its path (`deploy.instance_type`).

@@ -29,7 +29,7 @@ mod teardown;
 
 pub use delivery::{branch_names, branch_stack, branch_stacks, deployed_stacks};
 pub use deploy::{
-    Prepared, StackFailed, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
+    Prepared, StackFailed, clear, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
 };
 pub use history::{Deployment, last_deployments, was_rolled_back};
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
@@ -38,7 +38,7 @@ pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview, p
 pub use program::Program;
 pub use stacks::{
     Inputs, StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack,
-    endpoint_template, initial_stack, validation_stack,
+    endpoint_template_sha256, initial_stack, validation_stack,
 };
 pub use statements::Permissions;
 pub use teardown::{DeployedStack, delete, deployed_stack, left_behind, unprotect};
@@ -98,6 +98,12 @@ pub async fn settled_outputs(
     Ok(stack
         .filter(|stack| stack.status.is_settled())
         .map(|stack| stack.outputs))
+}
+
+/// Returns whether CloudFormation works on a stack.
+pub async fn is_busy(clients: &Clients, stack_name: &str) -> Result<bool> {
+    let stack = cfn::stack(clients, stack_name).await?;
+    Ok(stack.is_some_and(|stack| stack.status.is_busy()))
 }
 
 /// Fails (exit 2) if mlops.toml names another source of the git repositories than the one that is

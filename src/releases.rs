@@ -4,6 +4,7 @@
 //! ```text
 //! mlops.toml, flags ── settings ─┐
 //! registry, ECR, S3 ── content ──┴─ manifest ── plan (one screen) ── deploy ── proof ── outcome
+//!                                    └── handover ── files ── CodePipeline ──┘
 //! releases/ in S3 ──── store ── history ── candidate, gate
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod deploy;
 pub mod draft;
 mod failure;
 pub mod gate;
+pub mod handover;
 pub mod manifest;
 pub mod plan;
 pub mod proof;
@@ -29,6 +31,7 @@ pub mod restore;
 pub mod rollback;
 pub mod sample;
 pub mod settings;
+pub mod situation;
 pub mod store;
 pub mod verify;
 

@@ -66,6 +66,8 @@ pub struct Event {
     pub id: String,
     /// The name in the template.
     pub resource: String,
+    /// The resource's physical id; empty before it has one.
+    pub physical: String,
     /// The resource type.
     pub r#type: String,
     /// The resource's status.
@@ -427,6 +429,7 @@ fn read(event: StackEvent) -> Option<Event> {
         id: event.event_id?,
         status: event.resource_status?,
         resource: event.logical_resource_id.unwrap_or_default(),
+        physical: event.physical_resource_id.unwrap_or_default(),
         r#type: event.resource_type.unwrap_or_default(),
         reason: event.resource_status_reason,
         token: event.client_request_token,

@@ -1,30 +1,31 @@
 //! `mlops promote`: deploys a model version to production as a release.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use mlops_core::names::Version;
 
-use crate::aws::hosting;
-use crate::aws::sagemaker::models::{self, ModelVersion};
+use crate::aws::sagemaker::models::ModelVersion;
 use crate::config::{Project, Strategy};
 use crate::context::Context;
 use crate::infra;
 use crate::releases::candidate;
 use crate::releases::content::{self, Content};
-use crate::releases::deploy::{self, Deployed, Request};
-use crate::releases::draft::{self, Draft};
+use crate::releases::deploy::{self, Deployed};
 use crate::releases::gate::{self, Measured};
 use crate::releases::manifest::Manifest;
 use crate::releases::plan::Comparison;
+use crate::releases::restore;
 use crate::releases::sample::Sample;
 use crate::releases::settings::Settings;
-use crate::releases::store::{Release, Store};
-use crate::releases::{RECENT, proof, restore};
+use crate::releases::situation::Situation;
+use crate::releases::store::Release;
 
+mod prepare;
 mod report;
 
-pub use report::{PlannedReport, PromoteReport, Promotion};
+pub use report::{PlannedReport, PreparedReport, PromoteReport, Promotion};
 
 /// Deploy a model version to production
 ///
@@ -56,6 +57,10 @@ pub struct PromoteArgs {
     /// Promote a version that was trained with --working-tree
     #[arg(long)]
     allow_dirty: bool,
+    /// Claim the release of an approved version, and write its template, parameters and number into this directory,
+    /// for a pipeline that deploys it; writes nothing if there is nothing to do
+    #[arg(long, value_name = "DIR", requires = "version", conflicts_with_all = ["dry_run", "if_better"])]
+    prepare: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -65,67 +70,40 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
     let sample = Sample::read(&project)?;
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
+    if let (Some(version), Some(directory)) = (args.version, &args.prepare) {
+        let prepared = prepare::run(ctx, clients, &project, &platform, args, version, directory);
+        return Box::pin(prepared).await.map(Promotion::Prepared);
+    }
     let group = &platform.model_package_group;
-    let name = project.file.name.as_str();
-    let store = Store::new(&platform.artifact_bucket, name);
-
-    let (versions, history, endpoint) = futures::try_join!(
-        models::all(clients, group),
-        store.history(clients, RECENT),
-        hosting::endpoint(clients, name)
-    )?;
-    let serving = endpoint
-        .as_ref()
-        .and_then(|endpoint| proof::serving(&history, endpoint));
-    let live = endpoint
-        .as_ref()
-        .and_then(|endpoint| endpoint.live(&versions))
-        .map(|live| live.version);
-    let withdrawn = restore::withdrawn(clients, &project, &platform, &history).await?;
-    let unfinished = candidate::unfinished(&history, &versions, &withdrawn);
+    let situation = Situation::read(clients, &project, &platform).await?;
+    let (history, live) = (&situation.history, situation.live());
+    let withdrawn = restore::withdrawn(clients, &project, &platform, history).await?;
+    let unfinished = candidate::unfinished(history, &situation.versions, &withdrawn);
     let chosen = candidate::choose(
         group,
-        &versions,
+        &situation.versions,
         live,
         &withdrawn,
         args.version.or(unfinished),
         |rest| ctx.command(rest),
     )?;
 
-    let content = draft::content(ctx, clients, &project, &platform, &history, &chosen.arn).await?;
+    let content = situation.content(ctx, clients, &chosen.arn).await?;
     if !args.allow_dirty {
         content::require_committed(&content, group)?;
     }
+    let serving = situation.serving();
     if let Some(metric) = &args.if_better {
-        let is_serving = endpoint
-            .as_ref()
-            .is_some_and(|endpoint| endpoint.configuration.is_some());
-        let before = gate::baseline(&history, serving, is_serving, &chosen.arn)?;
+        let endpoint = situation.endpoint.as_ref();
+        let is_serving = endpoint.is_some_and(|endpoint| endpoint.configuration.is_some());
+        let before = gate::baseline(history, serving, is_serving, &chosen.arn)?;
         better(args, metric, &project, &content, before)?;
     }
-    let challenger = draft::challenger(
-        ctx,
-        clients,
-        &project,
-        &platform,
-        &history,
-        &versions,
-        chosen.version,
-    )
-    .await?;
-    let draft = Draft {
-        challenger,
-        project: &project,
-        platform: &platform,
-        settings,
-        note: args.note.clone(),
-        history: &history,
-        serving,
-        now: ctx.now(),
-        by: clients.caller().await?.to_owned(),
-    };
     let approve = !chosen.status.is_approved();
-    let manifest = draft.manifest(content, approve);
+    let note = args.note.clone();
+    // Boxed, because the future would otherwise exceed 16 KiB.
+    let manifest = situation.manifest(ctx, clients, content, settings, note, approve);
+    let manifest = Box::pin(manifest).await?;
     let comparison = Comparison::new(serving.map(|live| &live.sealed.manifest), &manifest);
     if args.dry_run {
         return Ok(Promotion::Planned(Box::new(PlannedReport {
@@ -137,17 +115,7 @@ pub async fn run(ctx: &Context, args: &PromoteArgs) -> Result<Promotion> {
     }
 
     let already = deploy::already(clients, &project, serving, &manifest).await?;
-    let request = Request {
-        project: &project,
-        platform: &platform,
-        history: &history,
-        approve,
-        versions: &versions,
-        endpoint: endpoint.as_ref(),
-        sample: sample.as_ref(),
-        rolls_back: None,
-        manifest,
-    };
+    let request = situation.request(manifest, sample.as_ref(), approve);
     let deployed = if let Some(release) = already {
         deploy::prove(ctx, clients, &request, release).await?
     } else {

@@ -6,13 +6,14 @@ use mlops_core::error::Hint;
 use crate::aws::{Clients, hosting};
 use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{self, Part};
+use crate::infra::{self, Part, Platform};
 use crate::output::Report;
 use crate::releases::plan::Comparison;
 use crate::releases::proof;
 use crate::releases::store::{Release, Store};
 use crate::releases::verify::{self, Subject};
 
+mod record;
 mod report;
 mod verified;
 
@@ -39,7 +40,8 @@ pub enum ReleasesCommand {
     /// Reads the manifest, the artifact, the image's manifest, the data, the pipeline definition and
     /// the template again and compares their checksums with the release's. If the release is
     /// deployed, also compares it with what the endpoint serves. Exits with 3 and names what no
-    /// longer matches.
+    /// longer matches. With --record, first proves the release that a pipeline has deployed, as
+    /// `mlops promote` does, and records that it is live, or why not.
     ///
     /// Example: mlops releases verify
     Verify(VerifyArgs),
@@ -76,6 +78,9 @@ pub struct DiffArgs {
 pub struct VerifyArgs {
     /// The release's number [default: the live release]
     release: Option<u32>,
+    /// Prove that the endpoint serves the release, send it the sample request, and record the outcome
+    #[arg(long, requires = "release")]
+    record: bool,
 }
 
 /// The result of a command.
@@ -96,6 +101,7 @@ pub enum Releases {
 struct Place<'a> {
     clients: &'a Clients,
     project: &'a Project,
+    platform: &'a Platform,
     store: Store,
 }
 
@@ -107,6 +113,7 @@ pub async fn run(ctx: &Context, command: &ReleasesCommand) -> Result<Releases> {
     let place = Place {
         clients,
         project: &project,
+        platform: &platform,
         store: Store::new(&platform.artifact_bucket, project.file.name.as_str()),
     };
     match command {
@@ -152,6 +159,10 @@ async fn list(ctx: &Context, place: &Place<'_>, args: &ListArgs) -> Result<Relea
 }
 
 async fn verify(ctx: &Context, place: &Place<'_>, args: &VerifyArgs) -> Result<Verified> {
+    let sample = match args.release {
+        Some(number) if args.record => Box::pin(record::record(ctx, place, number)).await?,
+        _ => None,
+    };
     let (release, is_live) = place.find(ctx, args.release).await?;
     let manifest = &release.sealed.manifest;
     let stack = Part::Endpoint.stack(&place.project.file.name);
@@ -172,6 +183,7 @@ async fn verify(ctx: &Context, place: &Place<'_>, args: &VerifyArgs) -> Result<V
         version: manifest.model.version,
         matches: checks.iter().all(|check| check.problems.is_empty()),
         checks,
+        sample,
     })
 }
 

@@ -192,6 +192,8 @@ pub struct DeliverySection {
     pub email: Option<String>,
     /// Where notifications are sent as HTTPS requests.
     pub webhook: Option<String>,
+    /// Whether a person reviews the change set of each deployment before it is executed.
+    pub review: bool,
 }
 
 /// `[pipeline]`

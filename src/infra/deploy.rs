@@ -76,10 +76,7 @@ pub async fn prepare(
     let request = spec.hash();
     let template = TemplateSource::of(clients, spec.template, &spec.bucket).await?;
     for _ in 0..ROUNDS {
-        let state = settle(clients, waiter, progress, spec, &request).await?;
-        if let StartingPoint::Failed(id) = &state {
-            cfn::delete_stack(clients, waiter, id).await?;
-        }
+        let state = start(clients, waiter, progress, spec, &request).await?;
         let exists = matches!(state, StartingPoint::Update | StartingPoint::HalfUpdated);
         let made = cfn::create_change_set(
             clients,
@@ -121,6 +118,32 @@ pub async fn prepare(
         };
     }
     Err(lost(clients, &spec.name))
+}
+
+/// Deletes the remains of a failed first deployment, so that whoever deploys the stack next can. If the stack is
+/// exclusive, fails while CloudFormation works on it.
+pub async fn clear(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+) -> Result<()> {
+    start(clients, waiter, progress, spec, &spec.hash()).await?;
+    Ok(())
+}
+
+async fn start(
+    clients: &Clients,
+    waiter: Waiter,
+    progress: &Progress,
+    spec: &StackSpec,
+    request: &str,
+) -> Result<StartingPoint> {
+    let state = settle(clients, waiter, progress, spec, request).await?;
+    if let StartingPoint::Failed(id) = &state {
+        cfn::delete_stack(clients, waiter, id).await?;
+    }
+    Ok(state)
 }
 
 /// The starting point of a deployment.

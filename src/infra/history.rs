@@ -52,26 +52,45 @@ pub async fn last_deployments(
 }
 
 /// Returns whether the last deployment of this specification was rolled back, as far as the stack's newest events
-/// tell.
-pub async fn was_rolled_back(clients: &Clients, spec: &StackSpec) -> Result<bool> {
+/// tell. One of this program has a token in its events. One of a pipeline has not: it is known by the resources that
+/// it created, whose names end in `suffix`.
+pub async fn was_rolled_back(clients: &Clients, spec: &StackSpec, suffix: &str) -> Result<bool> {
     let Some(found) = cfn::stack(clients, &spec.name).await? else {
         return Ok(false);
     };
     let events = cfn::newest_events(clients, &found.id, PAGES).await?;
     let prefix = token_prefix(&spec.hash());
-    Ok(ends_rolled_back(&events, &spec.name, &prefix))
+    Ok(ends_rolled_back(&events, &spec.name, &prefix, suffix))
 }
 
-/// Returns whether the newest event of a stack whose token has a prefix is that of a rollback.
-fn ends_rolled_back(events: &[Event], stack: &str, prefix: &str) -> bool {
-    events
-        .iter()
-        .filter(|event| event.r#type == "AWS::CloudFormation::Stack" && event.resource == stack)
-        .find(|event| {
+fn is_of_stack(event: &Event, stack: &str) -> bool {
+    event.r#type == "AWS::CloudFormation::Stack" && event.resource == stack
+}
+
+/// Returns whether the newest deployment of a stack whose token has a prefix, or that made a resource with a suffix,
+/// ended with a rollback. The newest event is the first one.
+fn ends_rolled_back(events: &[Event], stack: &str, prefix: &str, suffix: &str) -> bool {
+    let is_rollback = |event: &Event| event.status.as_str().contains("ROLLBACK");
+    let end = format!("-{suffix}");
+    let own = (0..events.len()).find(|at| {
+        let event = &events[*at];
+        if is_of_stack(event, stack) {
             let token = event.token.as_deref();
-            token.is_some_and(|token| token.starts_with(prefix))
-        })
-        .is_some_and(|event| event.status.as_str().contains("ROLLBACK"))
+            return token.is_some_and(|token| token.starts_with(prefix));
+        }
+        // A rollback of a later deployment names it, too.
+        let mut older = events[*at..].iter();
+        let began = older.find(|event| is_of_stack(event, stack));
+        event.physical.ends_with(&end) && !began.is_some_and(is_rollback)
+    });
+    let Some(own) = own else {
+        return false;
+    };
+    // What the stack did next, if the event is that of a resource.
+    let mut from_there = events[..=own].iter().rev();
+    from_there
+        .find(|event| is_of_stack(event, stack))
+        .is_some_and(is_rollback)
 }
 
 /// Groups events, newest first, by deployment.
@@ -79,7 +98,7 @@ fn deployments(events: &[Event], stack: &str) -> Vec<Deployment> {
     let mut found = Vec::new();
     let mut current: Option<Deployment> = None;
     for event in events {
-        if event.r#type != "AWS::CloudFormation::Stack" || event.resource != stack {
+        if !is_of_stack(event, stack) {
             if let Some(current) = &mut current
                 && is_failure(event)
             {
@@ -127,6 +146,7 @@ mod tests {
         Event {
             id: second.to_string(),
             resource: resource.to_owned(),
+            physical: String::new(),
             r#type: if resource == "s" {
                 "AWS::CloudFormation::Stack"
             } else {
@@ -152,10 +172,40 @@ mod tests {
             token: Some(token.to_owned()),
             ..event("s", status, 1, None)
         });
-        let found = |prefix| ends_rolled_back(&events, "s", prefix);
+        let found = |prefix| ends_rolled_back(&events, "s", prefix, "2-abc");
         assert!(found("mlops-a-"));
         assert!(!found("mlops-b-"), "it was repeated, and succeeded");
         assert!(!found("mlops-c-"));
+    }
+
+    #[test]
+    fn a_deployment_of_a_pipeline_is_found_by_what_it_created() {
+        let named = |resource: &str, status: &str, physical: &str| Event {
+            physical: physical.to_owned(),
+            ..event(resource, status, 1, None)
+        };
+        let mut events = vec![
+            named("s", "UPDATE_IN_PROGRESS", "arn"),
+            // A replacement is an update.
+            named("Config", "UPDATE_COMPLETE", "arn/f-2-abc"),
+            named("s", "UPDATE_ROLLBACK_IN_PROGRESS", "arn"),
+            named("Config", "UPDATE_COMPLETE", "arn/f-1-abc"),
+            named("Config", "DELETE_COMPLETE", "arn/f-2-abc"),
+            named("s", "UPDATE_ROLLBACK_COMPLETE", "arn"),
+        ];
+        let found = |events: &[Event], suffix| {
+            let newest_first: Vec<Event> = events.iter().rev().cloned().collect();
+            ends_rolled_back(&newest_first, "s", "mlops-a-", suffix)
+        };
+        assert!(found(&events, "2-abc"));
+        assert!(!found(&events, "12-abc") && !found(&events, "2-abcd"));
+        assert!(!found(&events, "1-abc"), "it was returned to");
+        events.extend([
+            named("s", "UPDATE_IN_PROGRESS", "arn"),
+            named("Config", "CREATE_COMPLETE", "arn/f-2-abc"),
+            named("s", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "arn"),
+        ]);
+        assert!(!found(&events, "2-abc"), "it was repeated, and succeeded");
     }
 
     #[test]

@@ -52,6 +52,11 @@ pub(super) fn parameters(project: &Project, program: &Program) -> Vec<(&'static 
         ("ProgramChecksum", program.checksum.clone()),
         ("ProgramVersion", program.version.clone()),
         ("Docker", needs_docker.to_string()),
+        (
+            "ProductionBranch",
+            project.file.branches.production.to_string(),
+        ),
+        ("Review", delivery.review.to_string()),
     ];
     // Without an address, the template's default says so.
     let addresses = [("Email", delivery.email), ("Webhook", delivery.webhook)];

@@ -241,9 +241,9 @@ fn tag_of(branch: &str) -> String {
         .collect()
 }
 
-/// Returns the text of the endpoint's template.
-pub fn endpoint_template() -> &'static str {
-    ENDPOINT
+/// Returns the SHA-256 of the endpoint's template, in hexadecimal.
+pub fn endpoint_template_sha256() -> String {
+    hex::encode(Sha256::digest(ENDPOINT))
 }
 
 /// Returns the address of the endpoint's captured traffic.

@@ -52,7 +52,7 @@ impl Withdrawn {
     }
 
     /// Describes a version: `3 (release 5 was rolled back)`.
-    fn text(&self, version: Version) -> Option<String> {
+    pub(super) fn text(&self, version: Version) -> Option<String> {
         let (release, outcome) = self.0.get(&version)?;
         let what = if *outcome == Outcome::Failed {
             "failed to deploy"
@@ -78,13 +78,16 @@ pub fn newest<'a>(
 }
 
 /// Returns the version of the promotion that a killed client left unfinished, which comes first if it can still
-/// be deployed.
+/// be deployed. A release that the deploy pipeline has claimed is not one: it waits for its review, or was rejected.
 pub fn unfinished(
     history: &History,
     versions: &[ModelVersion],
     withdrawn: &Withdrawn,
 ) -> Option<Version> {
     let manifest = &history.pending()?.sealed.manifest;
+    if manifest.is_of_pipeline() {
+        return None;
+    }
     let found = models::find(versions, manifest.model.version)?;
     let is_usable = !found.status.is_rejected() && !withdrawn.has(found.version);
     (manifest.restores.is_none() && is_usable).then_some(found.version)
@@ -257,6 +260,11 @@ mod tests {
         assert_eq!(found(9, &[]), None, "deleted");
         let mut rollback = history(&[(1, 2, &[])]);
         rollback.releases[0].sealed.manifest.restores = Some(1);
+        let mut reviewed = history(&[(1, 2, &[])]);
+        let manifest = &mut reviewed.releases[0].sealed.manifest;
+        manifest.created_by =
+            "arn:aws:sts::000000000000:assumed-role/flights-deploy-build/x".to_owned();
+        assert_eq!(unfinished(&reviewed, &all, &Withdrawn::default()), None);
         assert_eq!(unfinished(&rollback, &all, &Withdrawn::default()), None);
         // CloudFormation has rolled it back since.
         let mut failed = Withdrawn::default();

@@ -13,20 +13,25 @@
 //! manifest with its exact bytes, so that its change set is the same too, and continues where it stopped.
 
 use anyhow::{Context as _, Result, anyhow};
-use mlops_core::error::{Exit, Hint, cause, hinted, message};
+use mlops_core::error::{Hint, cause, hinted, message};
 
 use super::manifest::{Manifest, Sealed};
 use super::proof::{self, Live, Mismatch};
 use super::race::Seen;
 use super::sample::{Sample, SampleAnswer};
 use super::store::{Event, History, Outcome, Release, Store};
-use super::{failure, prune, restore};
+use super::{failure, restore};
 use crate::aws::hosting::Endpoint;
 use crate::aws::sagemaker::models::{self, ModelVersion};
-use crate::aws::{Clients, endpoint_failure, hosting, lineage, release};
+use crate::aws::{Clients, endpoint_failure, hosting, release};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra::{self, Part, Platform};
+
+mod claim;
+mod complete;
+
+pub use claim::claim;
 
 /// A release to deploy.
 #[derive(Debug)]
@@ -95,16 +100,8 @@ pub async fn deploy(ctx: &Context, clients: &Clients, request: &Request<'_>) -> 
         }
         None => request.manifest.clone().seal()?,
     };
-    let deployment = Deployment {
-        ctx,
-        clients,
-        request,
-        store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
-        start: failure::Start::now(clients, &sealed).await,
-        sealed,
-        is_new: adopted.is_none(),
-        is_proven: false,
-    };
+    let is_new = adopted.is_none();
+    let deployment = Deployment::new(ctx, clients, request, sealed, is_new).await;
     let before = Seen::of(request.history, request.endpoint);
     // Boxed, because the future would otherwise exceed 16 KiB.
     let before = Box::pin(deployment.follow_up(&before)).await?;
@@ -150,17 +147,12 @@ pub async fn prove(
     request: &Request<'_>,
     release: &Release,
 ) -> Result<Deployed> {
-    let sealed = &release.sealed;
-    let deployment = Deployment {
-        ctx,
-        clients,
-        request,
-        store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
-        sealed: sealed.clone(),
-        is_new: false,
-        is_proven: release.outcome() == Some(Outcome::Live),
-        start: failure::Start::now(clients, sealed).await,
-    };
+    let sealed = release.sealed.clone();
+    let mut deployment = Deployment::new(ctx, clients, request, sealed, false).await;
+    deployment.is_proven = release.outcome() == Some(Outcome::Live);
+    if release.events.is_empty() {
+        deployment.start = failure::Start::at(release.sealed.manifest.created);
+    }
     let (endpoint, sample) = deployment.prove().await?;
     deployment.complete(&endpoint).await?;
     Ok(Deployed {
@@ -171,7 +163,26 @@ pub async fn prove(
     })
 }
 
-impl Deployment<'_> {
+impl<'a> Deployment<'a> {
+    async fn new(
+        ctx: &'a Context,
+        clients: &'a Clients,
+        request: &'a Request<'a>,
+        sealed: Sealed,
+        is_new: bool,
+    ) -> Self {
+        Self {
+            ctx,
+            clients,
+            request,
+            store: Store::new(&request.platform.artifact_bucket, &sealed.manifest.endpoint),
+            start: failure::Start::now(clients, &sealed).await,
+            sealed,
+            is_new,
+            is_proven: false,
+        }
+    }
+
     /// Deploys the stack. Reserves it before anything else is written, so that a client that loses a race
     /// changes nothing. Returns whether the stack was changed.
     async fn execute(&self, before: &Seen) -> Result<bool> {
@@ -489,79 +500,6 @@ impl Deployment<'_> {
                 self.ctx.command("rollback")
             ),
         )
-    }
-
-    /// Records that the release is live.
-    async fn complete(&self, endpoint: &Endpoint) -> Result<()> {
-        let Self {
-            clients, request, ..
-        } = self;
-        let manifest = &self.sealed.manifest;
-        // First: until the new release is recorded as live, the same command completes it.
-        if let Some(before) = request.rolls_back {
-            let why = manifest
-                .note
-                .clone()
-                .unwrap_or_else(|| format!("rolled back by release {}", manifest.release));
-            let event = self.event(Outcome::RolledBack, Some(why)).await?;
-            self.store.add(clients, &before.sealed, &event).await?;
-        }
-        let mut event = self.event(Outcome::Live, None).await?;
-        event.configuration.clone_from(&endpoint.configuration);
-        self.store.add(clients, &self.sealed, &event).await?;
-        let version = manifest.model.version;
-        let chosen = request
-            .versions
-            .iter()
-            .find(|found| found.version == version);
-        if let Some(chosen) = chosen {
-            let description = format!(
-                "endpoint {}, release {}",
-                manifest.endpoint, manifest.release
-            );
-            release::mark_live(clients, request.versions, chosen, &description).await?;
-            if let Some(model) = models::describe(clients, &chosen.arn).await? {
-                lineage::register(clients, request.project.file.name.as_str(), &model).await?;
-            }
-        }
-        self.prune(endpoint, event).await;
-        Ok(())
-    }
-
-    /// Deletes models and configurations of old releases. The release is live, whether that succeeds or not.
-    async fn prune(&self, endpoint: &Endpoint, live: Event) {
-        let Request {
-            project,
-            history,
-            rolls_back,
-            ..
-        } = self.request;
-        let number = self.sealed.manifest.release;
-        let own = Release {
-            sealed: self.sealed.clone(),
-            recorded_sha256: Some(self.sealed.sha256.clone()),
-            events: vec![live],
-        };
-        let history = prune::after(history, own, *rolls_back);
-        let keep = project.file.deploy.keep;
-        match prune::prune(self.clients, endpoint, &history, number, keep).await {
-            Ok(deleted) if deleted.is_empty() => {}
-            Ok(deleted) => self.ctx.progress.say(format!(
-                "deleted models and configurations of old releases: {}",
-                deleted.join(", ")
-            )),
-            Err(error) => {
-                let text = format!(
-                    "models and configurations of old releases were not deleted: {error:#}"
-                );
-                // The next deployment by a caller with the permission deletes them.
-                if mlops_core::error::exit(&error) == Exit::Credentials {
-                    self.ctx.progress.detail(text);
-                } else {
-                    self.ctx.progress.say(text);
-                }
-            }
-        }
     }
 
     /// Records what became of the release. The error that led here is more important than one of this. A release

@@ -6,7 +6,6 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::Version;
-use sha2::{Digest as _, Sha256};
 
 use super::content::{self, Content};
 use super::manifest::{Approval, Challenger, Manifest, SCHEMA};
@@ -146,7 +145,7 @@ impl Draft<'_> {
                 artifact: other.artifact,
             }),
             settings: self.settings,
-            template_sha256: hex::encode(Sha256::digest(infra::endpoint_template())),
+            template_sha256: infra::endpoint_template_sha256(),
             parameters,
         };
         // The endpoint may serve what a killed client deployed: that request came after the release before it.

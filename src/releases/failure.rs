@@ -17,6 +17,14 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// A deployment that another client began: every change of an alarm since then counts.
+    pub(super) fn at(time: Timestamp) -> Self {
+        Self {
+            time,
+            alarms: BTreeMap::new(),
+        }
+    }
+
     /// Reads the alarms of a release before its deployment. Without permission for that, only the client's clock
     /// counts.
     pub(super) async fn now(clients: &Clients, sealed: &Sealed) -> Self {

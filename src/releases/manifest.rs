@@ -203,6 +203,12 @@ impl Manifest {
             && self.restores == other.restores
     }
 
+    /// Whether the deploy pipeline claimed the release: a build with the project's role for it.
+    pub fn is_of_pipeline(&self) -> bool {
+        let role = format!(":assumed-role/{}-deploy-build/", self.endpoint);
+        self.created_by.contains(&role)
+    }
+
     /// Renders the document; this is the only place that does.
     pub fn seal(self) -> Result<Sealed> {
         let mut bytes = serde_json::to_vec_pretty(&self).context("cannot write a manifest")?;

@@ -117,7 +117,7 @@ pub async fn withdrawn(
     {
         let parameters = pending.sealed.parameters();
         let spec = infra::endpoint_stack(project, platform, &parameters);
-        if infra::was_rolled_back(clients, &spec).await? {
+        if infra::was_rolled_back(clients, &spec, &pending.sealed.suffix()).await? {
             let version = pending.sealed.manifest.model.version;
             withdrawn.add_failed(version, pending.number());
         }
@@ -140,7 +140,7 @@ pub(super) async fn fate(
     Ok(decide(
         configuration.is_some_and(|name| proof::is_of(name, left)),
         outputs.get("ReleaseChecksum") == Some(&left.sha256),
-        infra::was_rolled_back(clients, spec).await?,
+        infra::was_rolled_back(clients, spec, &left.suffix()).await?,
     ))
 }
 

@@ -10,7 +10,6 @@ use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_oci::Digest;
-use sha2::{Digest as _, Sha256};
 
 use super::content::{current_artifact, gone};
 use super::manifest::{Artifact, Challenger, Image, Manifest};
@@ -252,7 +251,7 @@ impl<'a> Target<'a> {
                     .and_then(|(artifact, _)| artifact.clone()),
                 ..other
             }),
-            template_sha256: hex::encode(Sha256::digest(infra::endpoint_template())),
+            template_sha256: infra::endpoint_template_sha256(),
             parameters,
             ..earlier.clone()
         }

@@ -18,8 +18,8 @@ from conftest import BIN
 
 PAGE = Path(__file__).parents[2] / "docs/roles.md"
 ACTORS = [
-    "data-scientist", "ml-engineer", "approver", "reader", "image-build", "ml-build", "training", "validation",
-    "monitor", "endpoint", "retrain-gate", "deployer", "pipeline", "events",
+    "data-scientist", "ml-engineer", "approver", "reader", "image-build", "ml-build", "deploy-build", "training",
+    "validation", "monitor", "endpoint", "retrain-gate", "deployer", "pipeline", "deploy-pipeline", "events",
 ]
 ACCOUNT, REGION = "000000000000", "us-east-1"
 DENIALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
@@ -104,11 +104,12 @@ def package(context, **parameters):
     return Call("sagemaker", "update_model_package", version, context, ModelPackageArn=version, **parameters)
 
 
-def change_set(**parameters):
+def change_set(name="roles-test", **parameters):
     context = {"cloudformation:RoleArn": parameters["RoleARN"]} if parameters else {}
+    context["cloudformation:ChangeSetName"] = name
     return Call(
         "cloudformation", "create_change_set", arn("cloudformation", "stack/flights-endpoint/*"), context,
-        StackName="flights-endpoint", ChangeSetName="roles-test", ChangeSetType="CREATE", Capabilities=[],
+        StackName="flights-endpoint", ChangeSetName=name, ChangeSetType="CREATE", Capabilities=[],
         TemplateBody="{}", **parameters,
     )
 
@@ -163,6 +164,17 @@ CALLS = {
     ("codepipeline:StartPipelineExecution", "`flights-ml-develop`"): Call(
         "codepipeline", "start_pipeline_execution", arn("codepipeline", "flights-ml-develop"), name="flights-ml-develop",
     ),
+    ("codepipeline:StartPipelineExecution", "`flights-deploy`"): Call(
+        "codepipeline", "start_pipeline_execution", arn("codepipeline", "flights-deploy"), name="flights-deploy",
+    ),
+    ("codepipeline:StopPipelineExecution", "`flights-deploy`"): Call(
+        "codepipeline", "stop_pipeline_execution", arn("codepipeline", "flights-deploy"), pipelineName="flights-deploy",
+        pipelineExecutionId="00000000-0000-0000-0000-000000000000",
+    ),
+    ("codepipeline:RetryStageExecution", "the stage `Deploy` of `flights-deploy`"): Call(
+        "codepipeline", "retry_stage_execution", arn("codepipeline", "flights-deploy/Deploy"), pipelineName="flights-deploy",
+        stageName="Deploy", pipelineExecutionId="00000000-0000-0000-0000-000000000000", retryMode="ALL_ACTIONS",
+    ),
     ("codepipeline:ListPipelineExecutions", "`flights-ml-develop`"): Call(
         "codepipeline", "list_pipeline_executions", arn("codepipeline", "flights-ml-develop"),
         pipelineName="flights-ml-develop",
@@ -171,6 +183,9 @@ CALLS = {
         "codepipeline", "put_approval_result", arn("codepipeline", "flights-deploy/Review/Review"),
         pipelineName="flights-deploy", stageName="Review", actionName="Review", token="0" * 36,
         result={"summary": "", "status": "Approved"},
+    ),
+    ("codebuild:StartBuild", "build `flights-deploy-build`"): Call(
+        "codebuild", "start_build", arn("codebuild", "project/flights-deploy-build"), projectName="flights-deploy-build",
     ),
     ("codebuild:StartBuild", "build `flights-ml-build`"): Call(
         "codebuild", "start_build", arn("codebuild", "project/flights-ml-build"), projectName="flights-ml-build",
@@ -203,6 +218,13 @@ CALLS = {
     ("sagemaker:StopNotebookInstance", "notebook"): Call(
         "sagemaker", "stop_notebook_instance", arn("sagemaker", "notebook-instance/flights-notebook"),
         NotebookInstanceName="flights-notebook",
+    ),
+    ("cloudformation:CreateChangeSet", "the reviewed change set of the endpoint's stack"): change_set(
+        "flights-deploy", RoleARN=role("deployer")
+    ),
+    ("cloudformation:DescribeChangeSet", "endpoint's stack"): Call(
+        "cloudformation", "describe_change_set", arn("cloudformation", "stack/flights-endpoint/*"),
+        {"cloudformation:ChangeSetName": "roles-test"}, StackName="flights-endpoint", ChangeSetName="roles-test",
     ),
     ("cloudformation:CreateChangeSet", "endpoint's stack, with the deployer's role"): change_set(RoleARN=role("deployer")),
     ("cloudformation:CreateChangeSet", "endpoint's stack, without a role"): change_set(),

@@ -21,6 +21,7 @@ mod faulty_registry;
 mod garbage;
 mod gate;
 mod generated;
+mod handover;
 mod image;
 mod image_build;
 mod image_look;

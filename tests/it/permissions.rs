@@ -12,7 +12,7 @@ use recorder::Recorder;
 use working_day::{checks, data, delivery, images, models};
 
 use crate::sandbox::Sandbox;
-use crate::small_project;
+use crate::{small_delivery, small_project};
 
 /// Commands whose rows were written by reading them, and are not compared yet.
 const NOT_COMPARED: [&str; 1] = ["notebook open"];
@@ -42,6 +42,8 @@ fn the_table_lists_exactly_what_each_command_calls() {
     models(&mut recorder);
     delivery(&mut recorder);
     checks(&mut recorder);
+    // The project has a deploy pipeline of its own.
+    small_delivery::delete_deploy(&recorder.sandbox);
     // Of a branch that does not exist, so that nothing is built.
     let settings = recorder.sandbox.path().join("mlops.toml");
     let settings = std::fs::read_to_string(settings).unwrap();

@@ -125,6 +125,15 @@ pub(crate) fn create(sandbox: &Sandbox, script: &str) {
     });
 }
 
+/// Deletes the deploy pipeline: that of `[delivery]` has the same name.
+pub(crate) fn delete_deploy(sandbox: &Sandbox) {
+    let sdk = Sdk::of(sandbox);
+    let client = aws_sdk_codepipeline::Client::new(&sdk.config);
+    let _ = sdk
+        .wait(client.delete_pipeline().name("small-deploy").send())
+        .unwrap();
+}
+
 /// Commits a script, and pushes it to the branch develop.
 pub(crate) fn push(sandbox: &Sandbox, script: &str) {
     sandbox.write(SCRIPT, script);

@@ -14,7 +14,7 @@ use super::PARALLEL;
 pub use super::actions::Action;
 use super::actions::{self, Placed};
 use super::builds;
-use super::pipelines::Pipeline;
+use super::pipelines::{Pipeline, PipelineKind};
 pub use super::source::{Revision, Trigger};
 use crate::aws::sagemaker::{runs, timestamp};
 use crate::aws::state::{ActionState, DeliveryState, RunState};
@@ -78,7 +78,7 @@ pub struct Execution {
     pub branch: Option<String>,
     /// The revisions of its sources.
     pub revisions: Vec<Revision>,
-    /// The model version that came out.
+    /// The model version that came out, or that is deployed.
     pub model_version: Option<Version>,
     /// The stages that were entered, in that order.
     pub stages: Vec<Stage>,
@@ -228,7 +228,8 @@ pub async fn describe(
     let trained = execution
         .actions()
         .filter_map(|(_, it)| it.training.as_ref());
-    execution.model_version = trained.filter_map(|run| run.model_version).last();
+    let made = trained.filter_map(|run| run.model_version).last();
+    execution.model_version = made.or(execution.model_version);
     Ok(execution)
 }
 
@@ -255,6 +256,10 @@ pub async fn outline(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result
     });
     let branch = actions().find_map(|action| action.branch.clone());
     let times = actions().flat_map(|action| [action.started, action.ended]);
+    // The deploy pipeline receives it as a variable.
+    let mut variables = described.variables().iter();
+    let deployed = variables.find(|variable| variable.name() == Some("Version"));
+    let deployed = deployed.and_then(|variable| variable.resolved_value());
     let summary = described.status_summary();
     let summary = summary.filter(|summary| !summary.is_empty());
     Ok(Execution {
@@ -267,7 +272,7 @@ pub async fn outline(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result
         trigger: Trigger::of(described.trigger()),
         branch: branch.or_else(|| pipeline.tag.clone()),
         revisions: revisions.collect(),
-        model_version: None,
+        model_version: deployed.and_then(|version| version.parse().ok()),
         stages,
     })
 }
@@ -348,6 +353,15 @@ pub async fn stop(clients: &Clients, pipeline: &str, id: &str, abandon: bool) ->
     Ok(())
 }
 
+/// What to retry of a stage. The deploy pipeline begins with its preparation again: what it wrote may be out of date, and
+/// a change set is executed once.
+fn retry_mode(kind: PipelineKind) -> StageRetryMode {
+    match kind {
+        PipelineKind::Deploy => StageRetryMode::AllActions,
+        PipelineKind::Image | PipelineKind::Ml => StageRetryMode::FailedActions,
+    }
+}
+
 /// Retries the failed actions of the stage at which an execution ended. Returns the stage.
 pub async fn retry(clients: &Clients, execution: &Execution) -> Result<String> {
     let id = &execution.run;
@@ -373,7 +387,7 @@ pub async fn retry(clients: &Clients, execution: &Execution) -> Result<String> {
         .pipeline_name(&execution.pipeline.name)
         .pipeline_execution_id(id)
         .stage_name(&stage.name)
-        .retry_mode(StageRetryMode::FailedActions)
+        .retry_mode(retry_mode(execution.pipeline.kind))
         .send()
         .await
         .aws(format!(

@@ -7,6 +7,8 @@ use super::{Chain, Level, LevelKind, Log, Outcome, SEARCHED, likeliest};
 use crate::aws::Clients;
 use crate::aws::delivery::builds::Build;
 use crate::aws::delivery::executions::{Action, Execution, Stage};
+use crate::aws::delivery::pipelines::PipelineKind;
+use crate::aws::endpoint_failure;
 use crate::aws::known_causes::{self, Cause, Place};
 use crate::aws::logs::LogPlace;
 use crate::aws::sagemaker::runs::Run;
@@ -37,7 +39,37 @@ pub(super) async fn explain(clients: &Clients, execution: &Execution) -> Result<
     let others = others.iter();
     chain.also_failed = others.map(|(_, action)| action.name.clone()).collect();
     failed_at(clients, &mut chain, stage, action).await?;
+    if let Some(endpoint) = deployed(execution, action) {
+        deployment(clients, &mut chain, action, endpoint).await;
+    }
     Ok(chain)
+}
+
+/// The endpoint whose deployment failed, if the action deploys one.
+fn deployed<'a>(execution: &'a Execution, action: &Action) -> Option<&'a str> {
+    let is_deployment = execution.pipeline.kind == PipelineKind::Deploy
+        && action.provider.as_deref() == Some("CloudFormation");
+    is_deployment
+        .then(|| execution.pipeline.name.strip_suffix("-deploy"))
+        .flatten()
+}
+
+/// Adds the log of the endpoint's container that failed. Its lines say more than the stack's event.
+async fn deployment(clients: &Clients, chain: &mut Chain, action: &Action, endpoint: &str) {
+    let reason = action.failure.as_deref();
+    let explained = endpoint_failure::explain(clients, endpoint, reason, action.started).await;
+    let found = match explained {
+        Ok(found) => found,
+        Err(error) => {
+            chain.unread.push(message(&error));
+            return;
+        }
+    };
+    if let Some(stream) = found.log_stream {
+        chain.log = Some(Log::of(&found.log_group, stream, &found.lines));
+    }
+    let in_stack = || known_causes::find(Place::Stack, reason, &[]);
+    chain.cause = found.cause.or(chain.cause.take()).or_else(in_stack);
 }
 
 fn outcome(execution: &Execution) -> Outcome {

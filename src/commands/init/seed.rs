@@ -56,6 +56,9 @@ pub(super) async fn all(
         }
         seeds.image = image(ctx, project, &repository)?;
     }
+    if project.file.delivery.is_some() {
+        production(clients, project).await?;
+    }
     Ok((seeds, Some(url)))
 }
 
@@ -101,6 +104,43 @@ pub(super) fn image(ctx: &Context, project: &Project, repository: &Repository) -
             Ok(Seed::Empty)
         }
     }
+}
+
+/// Creates the production branch at the newest commit of the develop branch, if it does not exist: the deploy pipeline
+/// reads it, and only approvers can push to it from then on.
+pub(super) async fn production(clients: &Clients, project: &Project) -> Result<()> {
+    let repository = project.file.name.as_str();
+    let branches = &project.file.branches;
+    let (production, develop) = (branches.production.as_str(), branches.develop.as_str());
+    let listed = clients.codecommit.list_branches();
+    let mut pages = listed.repository_name(repository).into_paginator().send();
+    let mut existing = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.aws(format!("cannot list the branches of {repository}"))?;
+        existing.extend(page.branches.unwrap_or_default());
+    }
+    let exists = |branch| existing.iter().any(|name| name == branch);
+    // A repository without the develop branch gets it with a later `mlops init`.
+    if exists(production) || !exists(develop) {
+        return Ok(());
+    }
+    let doing = format!("cannot read the branch {develop} of {repository}");
+    let head = clients.codecommit.get_branch();
+    let head = head.repository_name(repository).branch_name(develop);
+    let head = head.send().await.aws(&doing)?.branch;
+    let commit = head.and_then(|head| head.commit_id).context(doing)?;
+    clients
+        .codecommit
+        .create_branch()
+        .repository_name(repository)
+        .branch_name(production)
+        .commit_id(commit)
+        .send()
+        .await
+        .aws(format!(
+            "cannot create the branch {production} of {repository}"
+        ))?;
+    Ok(())
 }
 
 /// Commits the notebooks to the empty repository for exploration, with one call and without git: nobody

@@ -1,6 +1,7 @@
 //! The report of `mlops promote`.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use mlops_core::names::Version;
 use serde::Serialize;
@@ -16,8 +17,25 @@ use crate::releases::sample::SampleAnswer;
 pub enum Promotion {
     /// `--dry-run` deployed nothing.
     Planned(Box<PlannedReport>),
+    /// `--prepare` wrote what a pipeline deploys.
+    Prepared(PreparedReport),
     /// The version is live.
     Live(Box<PromoteReport>),
+}
+
+/// What a pipeline is to deploy.
+#[derive(Debug, Serialize)]
+pub struct PreparedReport {
+    /// The model package group.
+    pub model: String,
+    /// The version to deploy.
+    pub version: Version,
+    /// The release's number; null if there is nothing to do.
+    pub release: Option<u32>,
+    /// Why there is nothing to do.
+    pub nothing: Option<String>,
+    /// The directory with endpoint.yaml, configuration.json and number, if there is a release.
+    pub directory: PathBuf,
 }
 
 /// What a promotion would do.
@@ -72,7 +90,26 @@ impl fmt::Display for Promotion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planned(planned) => planned.fmt(f),
+            Self::Prepared(prepared) => prepared.fmt(f),
             Self::Live(live) => live.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for PreparedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.directory.display();
+        match (self.release, &self.nothing) {
+            (Some(release), _) => writeln!(
+                f,
+                "Release {release} deploys version {} of {}: its template and parameters are in {directory}.",
+                self.version, self.model
+            ),
+            (None, why) => writeln!(
+                f,
+                "Nothing to deploy: {}.",
+                why.as_deref().unwrap_or("unknown")
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@ use mlops_core::names::Version;
 use mlops_core::text::clean;
 use serde::Serialize;
 
+use crate::releases::sample::SampleAnswer;
 use crate::releases::verify::Check;
 
 /// The result of a verification.
@@ -20,6 +21,8 @@ pub struct Verified {
     pub matches: bool,
     /// What was checked.
     pub checks: Vec<Check>,
+    /// The sample and its prediction, with `--record`; null if mlops.toml names no sample.
+    pub sample: Option<SampleAnswer>,
 }
 
 impl Verified {
@@ -50,6 +53,10 @@ impl fmt::Display for Verified {
             for problem in &check.problems {
                 writeln!(f, "         {}", clean(problem))?;
             }
+        }
+        if let Some(sample) = &self.sample {
+            let (answer, file) = (clean(&sample.answer), sample.file.display());
+            writeln!(f, "{:<8} {:<10} {answer} for {file}", "ok", "prediction")?;
         }
         let wrong = self
             .checks

@@ -189,7 +189,7 @@ fn every_role_has_the_boundary_and_no_template_allows_everything() {
             }
         }
     }
-    assert_eq!(roles, 14);
+    assert_eq!(roles, 16);
 }
 
 #[test]

@@ -165,6 +165,31 @@ pub(super) const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "a deployment or a start that fails",
     ),
     (
+        "releases verify --record",
+        "cloudformation:CreateChangeSet",
+        "an endpoint that returned to the release before",
+    ),
+    (
+        "releases verify --record",
+        "cloudformation:DescribeChangeSet",
+        "an endpoint that returned to the release before",
+    ),
+    (
+        "releases verify --record",
+        "cloudformation:DescribeStackEvents",
+        "an endpoint that returned to the release before",
+    ),
+    (
+        "releases verify --record",
+        "cloudformation:ExecuteChangeSet",
+        "an endpoint that returned to the release before",
+    ),
+    (
+        "releases verify --record",
+        "sagemaker:CreateArtifact",
+        "a version without lineage",
+    ),
+    (
         "rollback",
         "sagemaker:AddAssociation",
         "a version without lineage",

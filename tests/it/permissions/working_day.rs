@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::recorder::Recorder;
 use crate::sandbox::pause;
 use crate::sdk::Sdk;
-use crate::{small_delivery, small_project};
+use crate::{handover, small_delivery, small_project};
 
 /// Captured traffic of the hour before `MLOPS_NOW`.
 fn captured() -> String {
@@ -135,6 +135,7 @@ pub(super) fn models(recorder: &mut Recorder) {
         .success();
     let _ = recorder.plain("train").success();
     let _ = recorder.run("promote", &["promote", "--yes"]).success();
+    handed_over(recorder);
     let _ = recorder.run("rollback", &["rollback", "--yes"]).success();
     let _ = recorder.plain("models list").success();
     let compare = ["models", "compare", "1", "2"];
@@ -145,6 +146,25 @@ pub(super) fn models(recorder: &mut Recorder) {
     }
     let _ = recorder.plain("lineage").success();
     let _ = recorder.run("image list", &["image", "list"]).success();
+}
+
+/// A release that a pipeline deploys.
+fn handed_over(recorder: &mut Recorder) {
+    let _ = recorder.plain("train").success();
+    let list = ["models", "list", "--output", "json"];
+    let list = recorder.sandbox.mlops(list).success().json();
+    let newest = list["models"][0]["version"].to_string();
+    let approve = ["models", "approve", &newest];
+    let _ = recorder.run("models approve", &approve).success();
+    let prepare = ["promote", &newest, "--prepare", "release"];
+    let _ = recorder.run("promote", &prepare).success();
+    let sdk = Sdk::at(&format!("http://{}", recorder.endpoint));
+    let _ = handover::deploy(&recorder.sandbox, &sdk, "release");
+    let name = "releases verify --record";
+    let path = recorder.sandbox.path().join("release/number");
+    let number = std::fs::read_to_string(path).unwrap();
+    let record = ["releases", "verify", "--record", number.trim()];
+    let _ = recorder.run(name, &record).success();
 }
 
 /// The report on an image: of a version, and of a model that a gate refused.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use mlops_core::error::Exit;
 
+use crate::aws::delivery::executions;
 use crate::aws::{Clients, hosting, removal};
 use crate::config::Project;
 use crate::context::Context;
@@ -20,7 +21,7 @@ use report::{Content, Fate, StackFate};
 ///
 /// Lists what will be deleted and asks. Deletes the stacks in reverse order: the pipelines of the
 /// branches, the endpoint with its models, the validation function, the notebook, the roles and the
-/// network, and the project's log groups. Stops the runs of the pipeline. Keeps what cannot be created again (data, artifacts,
+/// network, and the project's log groups. Stops executions, builds and runs. Keeps what cannot be created again (data, artifacts,
 /// captured traffic, images, model versions, git repositories and their key), unless --delete-data
 /// is given. Reads everything back at the end. After an interruption, run the command again.
 ///
@@ -140,6 +141,9 @@ async fn delete(
     }
     let pipelines = |stack: &&DeployedStack| stack.part == Part::Delivery;
     // First, so that no build starts another run.
+    for execution in executions::stop_all(clients, name).await? {
+        ctx.progress.say(format!("{execution}: stopped"));
+    }
     for stack in stacks.iter().filter(pipelines) {
         stack::delete(ctx, clients, stack).await?;
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use not_provoked::NOT_PROVOKED;
 use recorder::Recorder;
-use working_day::{checks, data, delivery, images, models};
+use working_day::{checks, data, delivery, endless_build, images, models};
 
 use crate::sandbox::Sandbox;
 use crate::{small_delivery, small_project};
@@ -54,6 +54,7 @@ fn the_table_lists_exactly_what_each_command_calls() {
     let _ = recorder.plain("init").success();
     let _ = recorder.plain("init").success();
     let _ = recorder.plain("plan").success();
+    endless_build(&recorder);
     let delete = ["endpoint", "delete", "--yes"];
     let _ = recorder.run("endpoint delete", &delete).success();
     let _ = recorder.run("destroy", &["destroy", "--yes"]).success();

@@ -42,6 +42,18 @@ impl Build {
     }
 }
 
+/// Stops a build; nothing happens if it has ended.
+pub async fn stop(clients: &Clients, id: &str) -> Result<()> {
+    clients
+        .codebuild
+        .stop_build()
+        .id(id)
+        .send()
+        .await
+        .aws(format!("cannot stop the build {id}"))?;
+    Ok(())
+}
+
 /// Describes builds by their ids; unknown ones are missing in the result.
 pub async fn describe(clients: &Clients, ids: &[String]) -> Result<Vec<Build>> {
     let mut found = Vec::new();

@@ -14,11 +14,11 @@ use super::PARALLEL;
 pub use super::actions::Action;
 use super::actions::{self, Placed};
 use super::builds;
-use super::pipelines::{Pipeline, PipelineKind};
+use super::pipelines::{self, Pipeline, PipelineKind};
 pub use super::source::{Revision, Trigger};
 use crate::aws::sagemaker::{runs, timestamp};
 use crate::aws::state::{ActionState, DeliveryState, RunState};
-use crate::aws::{AwsResultExt, Clients, Missing};
+use crate::aws::{AwsResultExt, Clients, Expected, Missing};
 
 /// The summary of an execution.
 #[derive(Debug, Clone)]
@@ -352,6 +352,42 @@ pub async fn stop(clients: &Clients, pipeline: &str, id: &str, abandon: bool) ->
         .aws(format!("cannot stop the execution `{id}`"))?;
     Ok(())
 }
+
+/// Stops what is in progress in a project's pipelines: executions, and their builds, which CodePipeline would leave
+/// running. Returns the executions.
+pub async fn stop_all(clients: &Clients, project: &str) -> Result<Vec<String>> {
+    let pipelines = pipelines::of_project(clients, project).await?;
+    let all = list_all(clients, &pipelines, 100, false).await?;
+    let mut stopped = Vec::new();
+    for found in all.iter().filter(|found| found.status.is_in_progress()) {
+        let (pipeline, id) = (&found.pipeline, found.run.as_str());
+        // It may have ended, or is stopping.
+        clients
+            .codepipeline
+            .stop_pipeline_execution()
+            .pipeline_name(&pipeline.name)
+            .pipeline_execution_id(id)
+            .abandon(true)
+            .reason("stopped by `mlops destroy`")
+            .send()
+            .await
+            .aws_unless(format!("cannot stop the execution `{id}`"), &NOT_RUNNING)?;
+        let execution = outline(clients, pipeline, id).await?;
+        for (_, action) in execution.actions() {
+            if let Some(build) = action.build_id() {
+                builds::stop(clients, build).await?;
+            }
+        }
+        stopped.push(format!("{} {id}", pipeline.name));
+    }
+    Ok(stopped)
+}
+
+/// The execution has ended, or its stop was requested before.
+const NOT_RUNNING: [Expected; 2] = [
+    Expected::code("PipelineExecutionNotStoppableException"),
+    Expected::code("DuplicatedStopRequestException"),
+];
 
 /// What to retry of a stage. The deploy pipeline begins with its preparation again: what it wrote may be out of date, and
 /// a change set is executed once.

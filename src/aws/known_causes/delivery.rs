@@ -72,6 +72,13 @@ pub(super) const ROWS: &[Known] = &[
         fix: "raise timeoutInMinutes of the project, or wait for long work outside the build (`mlops train --detach`)",
     },
     Known {
+        kind: "local-cloud-ended",
+        places: &[Build, Action],
+        signs: Reason(&["the local cloud ended while"]),
+        what: "the local cloud was stopped or killed in the middle",
+        fix: "continue the run with `mlops runs retry`",
+    },
+    Known {
         kind: "command-not-found",
         places: &[Build],
         signs: Both(&[": command not found", "Reason: exit status 127"]),

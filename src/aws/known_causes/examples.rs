@@ -325,6 +325,11 @@ pub(super) const EXAMPLES: &[Example] = &[
         Build,
         "BUILD_TIMED_OUT: Build has timed out.",
     ),
+    reason(
+        "local-cloud-ended",
+        Build,
+        "INTERNAL_SERVER_ERROR: the local cloud ended while the build was in progress",
+    ),
     line(
         "command-not-found",
         Build,

@@ -10,6 +10,7 @@ use mlops_oci::registry::{ImageReference, Registry};
 use mlops_oci::source::{self, Compression, Source};
 
 use super::pushed::PushedImage;
+use super::scan::{self, FailOn};
 use crate::aws;
 use crate::context::Context;
 use crate::infra;
@@ -46,7 +47,7 @@ impl From<LayerFormat> for Compression {
 /// podman's login.
 ///
 /// Layers that the registry already has are not uploaded again. Tags are written last, when the
-/// image is complete.
+/// image is complete; with --fail-on, the branch's tag after the scan.
 ///
 /// Example: mlops image push --local
 ///
@@ -75,6 +76,10 @@ pub struct PushArgs {
     /// Include uncommitted files; the image gets only the branch's tag
     #[arg(long)]
     allow_dirty: bool,
+    /// Wait for the scan before the branch's tag is written; exit with 3 and do not write it if any
+    /// finding has this severity or a higher one
+    #[arg(long, value_enum, value_name = "SEVERITY", conflicts_with_all = ["to", "analyzer", "allow_dirty"])]
+    fail_on: Option<FailOn>,
     /// Push this program as the image that `validate` and `monitor` use for Processing jobs
     #[arg(long, conflicts_with_all = ["to", "branch", "allow_dirty", "mount_from"])]
     analyzer: bool,
@@ -165,20 +170,34 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
 
     let start = Instant::now();
     let mounts = mount_from(&args.mount_from, &uri, base.as_deref(), &image);
-    let target = Target {
+    let compression = args.compression.map(Compression::from);
+    // The branch's tag is the last one: it starts what follows.
+    let first = match args.fail_on {
+        Some(_) => &tags[..tags.len() - 1],
+        None => &tags[..],
+    };
+    let target = |tags| Target {
         repository: &repository,
-        tags: &tags,
+        tags,
         mount_from: &mounts,
     };
-    let (image, pushed) = send(
+    let (mut image, mut pushed) = send(
         ctx,
         &registry,
-        &target,
+        &target(first),
         image,
-        args.compression.map(Compression::from),
+        compression,
         &repository,
     )
     .await?;
+    if let Some(fail_on) = args.fail_on {
+        scan::gate(ctx, clients, &repository, pushed.digest, fail_on).await?;
+        let branch = target(&tags[first.len()..]);
+        let (sent, saved, mounted) = (pushed.sent, pushed.saved, pushed.mounted);
+        let ready = Source::Ready(image);
+        (image, pushed) = send(ctx, &registry, &branch, ready, None, &repository).await?;
+        (pushed.sent, pushed.saved, pushed.mounted) = (sent, saved, mounted);
+    }
     let described = aws::ecr::by_digest(clients, &repository, pushed.digest)
         .await?
         .ok_or_else(|| anyhow!("ECR does not list {} after the push", pushed.digest))?;

@@ -42,7 +42,7 @@ pub struct ScanArgs {
 
 /// The lowest severity that fails the gate.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum FailOn {
+pub(super) enum FailOn {
     Low,
     Medium,
     High,
@@ -134,6 +134,38 @@ pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
         again: ctx.command(&format!("image scan {} --wait", image.digest)),
         repository: platform.image_repository,
     })
+}
+
+/// Waits for the scan of an image.
+///
+/// # Errors
+/// A finding has this severity or a higher one (exit 3), or there is no findings data.
+pub(super) async fn gate(
+    ctx: &Context,
+    clients: &Clients,
+    repository: &str,
+    digest: Digest,
+    fail_on: FailOn,
+) -> Result<()> {
+    let limit = Severity::from(fail_on);
+    let scan = scanned(ctx, clients, repository, digest, true).await?;
+    let bad = scan.findings.iter().filter(|it| it.severity >= limit);
+    let names: Vec<String> = bad.map(|finding| clean(&finding.name)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (count, shown) = (names.len(), names[..names.len().min(5)].join(", "));
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "the image {digest} has {count} findings of the severity {} or worse, such as {shown}",
+            limit.as_str()
+        ),
+    ))
+    .hint(format!(
+        "look at them with `{}`",
+        ctx.command(&format!("image scan {digest}"))
+    ))
 }
 
 /// Returns the scan of an image; starts one if there is none.

@@ -165,6 +165,12 @@ pub(super) const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "a deployment or a start that fails",
     ),
     (
+        "image push",
+        "ecr:DescribeImageScanFindings",
+        "only with --fail-on",
+    ),
+    ("image push", "ecr:StartImageScan", "only with --fail-on"),
+    (
         "releases verify --record",
         "cloudformation:CreateChangeSet",
         "an endpoint that returned to the release before",

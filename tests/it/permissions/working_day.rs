@@ -253,6 +253,24 @@ pub(super) fn delivery(recorder: &mut Recorder) {
     let _ = recorder.run("runs stop", &stop).success();
 }
 
+/// Starts a build that does not end by itself.
+pub(super) fn endless_build(recorder: &Recorder) {
+    small_delivery::push(&recorder.sandbox, "import time\ntime.sleep(900)\n");
+    small_delivery::wait_for("an endless build", || {
+        let runs = small_delivery::runs(&recorder.sandbox);
+        let is_own = |run: &&Value| run["status"] == "InProgress" && run["kind"] == "ml";
+        let run = runs.iter().find(is_own)?["run"].as_str()?;
+        let show = ["runs", "show", run, "--output", "json"];
+        let shown = recorder.sandbox.mlops(show).success().json();
+        let mut stages = shown["stages"].as_array()?.iter();
+        let builds = |stage: &Value| {
+            let mut actions = stage["actions"].as_array().unwrap().iter();
+            actions.any(|action| action["build"].is_object())
+        };
+        stages.any(builds).then_some(())
+    });
+}
+
 /// Validation and monitoring.
 pub(super) fn checks(recorder: &mut Recorder) {
     recorder.sandbox.write("train.csv", "y,x\n1.5,7\n2.5,8\n");

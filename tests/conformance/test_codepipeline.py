@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 import clock
 import roles
+from conftest import watch
 
 TEMPLATE = """
 Parameters:
@@ -202,6 +203,12 @@ def test_a_commit_is_reviewed_and_deployed(client, pipelines, delivery, role, na
     assert client("ssm").get_parameter(Name=name)["Parameter"]["Value"] == "2"
     arn = pipelines.get_pipeline(name=name)["metadata"]["pipelineArn"]
     assert pipelines.list_tags_for_resource(resourceArn=arn)["tags"] == [{"key": "team", "value": "ml"}]
+    pipelines.tag_resource(resourceArn=arn, tags=[{"key": "stage", "value": "test"}])
+    pipelines.untag_resource(resourceArn=arn, tagKeys=["team"])
+    assert pipelines.list_tags_for_resource(resourceArn=arn)["tags"] == [{"key": "stage", "value": "test"}]
+    declaration = pipelines.get_pipeline(name=name)["pipeline"]
+    updated = pipelines.update_pipeline(pipeline={**declaration, "executionMode": "SUPERSEDED"})["pipeline"]
+    assert (updated["version"], updated["executionMode"]) == (2, "SUPERSEDED")
 
 
 def test_a_function_reports_its_job(client, cloud, pipelines, delivery, role, name):
@@ -235,6 +242,42 @@ def test_a_function_reports_its_job(client, cloud, pipelines, delivery, role, na
     assert failed["output"]["executionResult"]["errorDetails"] == {"code": "JobFailed", "message": "bad data"}
     error = refusal(pipelines.put_job_success_result, jobId=str(uuid.uuid4()))
     assert error["Code"] == "JobNotFoundException"
+
+
+# A function that leaves its job to somebody else.
+LEAVING = b"""
+import boto3
+def handler(event, context):
+    job = event["CodePipeline.job"]
+    boto3.client("s3").put_object(Bucket=job["data"]["actionConfiguration"]["configuration"]["UserParameters"],
+                                  Key="job", Body=job["id"].encode())
+"""
+
+
+def test_the_result_of_a_job_can_be_reported_by_a_client(client, pipelines, delivery, role, name):
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", LEAVING)
+    functions = client("lambda")
+    functions.create_function(
+        FunctionName=name, Runtime="python3.12", Role=role, Handler="app.handler", Timeout=60, Code={"ZipFile": code.getvalue()}
+    )
+    functions.get_waiter("function_active_v2").wait(FunctionName=name)
+    objects = client("s3")
+
+    def job():
+        objects.get_waiter("object_exists").wait(Bucket=name, Key="job", WaiterConfig={"Delay": 1})
+        id = objects.get_object(Bucket=name, Key="job")["Body"].read().decode()
+        objects.delete_object(Bucket=name, Key="job")
+        return id
+
+    delivery(stage("Ask", action("Invoke", "Invoke", "Lambda", FunctionName=name, UserParameters=name)))
+    [first] = executions(pipelines, name)
+    pipelines.put_job_success_result(jobId=job())
+    assert ended(pipelines, name, first["pipelineExecutionId"]) == "Succeeded"
+    second = pipelines.start_pipeline_execution(name=name)["pipelineExecutionId"]
+    pipelines.put_job_failure_result(jobId=job(), failureDetails={"type": "JobFailed", "message": "no"})
+    assert ended(pipelines, name, second) == "Failed"
 
 
 BUILDSPEC = """
@@ -522,7 +565,7 @@ def test_pull_requests(client, cloud, name):
     id = pull["pullRequestId"]
     assert pull["pullRequestTargets"][0]["sourceCommit"] == second
     reviewer = roles.make(client("iam"), roles.allow("codecommit:*"))
-    session = roles.assume(client, cloud, reviewer).client("codecommit")
+    session = roles.assume(client, cloud, reviewer, watch=watch).client("codecommit")
     session.update_pull_request_approval_state(pullRequestId=id, revisionId=pull["revisionId"], approvalState="APPROVE")
     states = commits.get_pull_request_approval_states(pullRequestId=id, revisionId=pull["revisionId"])
     assert [it["approvalState"] for it in states["approvals"]] == ["APPROVE"]

@@ -166,7 +166,17 @@ def test_rules_and_their_targets(events):
     events.put_rule(Name=rule, EventPattern='{"source": ["b"]}', State="DISABLED", Description="d")
     found = events.describe_rule(Name=rule)
     assert (found["EventPattern"], found["State"], found["Description"]) == ('{"source": ["b"]}', "DISABLED", "d")
+    events.enable_rule(Name=rule)
+    assert events.describe_rule(Name=rule)["State"] == "ENABLED"
+    events.disable_rule(Name=rule)
+    assert events.describe_rule(Name=rule)["State"] == "DISABLED"
+    bus = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
+    assert events.describe_event_bus()["Arn"] == bus
+    assert [one["Arn"] for one in events.list_event_buses()["EventBuses"]] == [bus]
     assert events.list_tags_for_resource(ResourceARN=made["RuleArn"])["Tags"] == [{"Key": "team", "Value": "ml"}]
+    events.tag_resource(ResourceARN=made["RuleArn"], Tags=[{"Key": "stage", "Value": "test"}])
+    events.untag_resource(ResourceARN=made["RuleArn"], TagKeys=["team"])
+    assert events.list_tags_for_resource(ResourceARN=made["RuleArn"])["Tags"] == [{"Key": "stage", "Value": "test"}]
     target = {
         "Id": "t",
         "Arn": arn,

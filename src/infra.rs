@@ -100,6 +100,12 @@ pub async fn settled_outputs(
         .map(|stack| stack.outputs))
 }
 
+/// Returns the value of a parameter of a stack, with which it was or is being deployed.
+pub async fn parameter(clients: &Clients, stack_name: &str, name: &str) -> Result<Option<String>> {
+    let stack = cfn::stack(clients, stack_name).await?;
+    Ok(stack.and_then(|stack| stack.parameters.get(name).cloned()))
+}
+
 /// Returns whether CloudFormation works on a stack.
 pub async fn is_busy(clients: &Clients, stack_name: &str) -> Result<bool> {
     let stack = cfn::stack(clients, stack_name).await?;

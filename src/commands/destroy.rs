@@ -141,8 +141,10 @@ async fn delete(
     }
     let pipelines = |stack: &&DeployedStack| stack.part == Part::Delivery;
     // First, so that no build starts another run.
-    for execution in executions::stop_all(clients, name).await? {
-        ctx.progress.say(format!("{execution}: stopped"));
+    if stacks.iter().any(|stack| pipelines(&stack)) {
+        for execution in executions::stop_all(clients, name).await? {
+            ctx.progress.say(format!("{execution}: stopped"));
+        }
     }
     for stack in stacks.iter().filter(pipelines) {
         stack::delete(ctx, clients, stack).await?;

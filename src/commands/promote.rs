@@ -58,7 +58,7 @@ pub struct PromoteArgs {
     #[arg(long)]
     allow_dirty: bool,
     /// Claim the release of an approved version, and write its template, parameters and number into this directory,
-    /// for a pipeline that deploys it; writes nothing if there is nothing to do
+    /// for a pipeline that deploys it. Waits while another client deploys; writes nothing if there is nothing to do
     #[arg(long, value_name = "DIR", requires = "version", conflicts_with_all = ["dry_run", "if_better"])]
     prepare: Option<PathBuf>,
 }

@@ -89,8 +89,8 @@ pub enum RunsCommand {
     },
     /// Continue a failed or stopped run where it ended
     ///
-    /// Of an execution of CodePipeline, retries the failed actions of its stage. Of a training,
-    /// keeps the steps that succeeded.
+    /// Of an execution of CodePipeline, retries the failed actions of its stage; of a deployment, all
+    /// actions of its stage. Of a training, keeps the steps that succeeded.
     ///
     /// Example: mlops runs retry 3f2a9c1e
     Retry {

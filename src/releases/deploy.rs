@@ -150,7 +150,7 @@ pub async fn prove(
     let sealed = release.sealed.clone();
     let mut deployment = Deployment::new(ctx, clients, request, sealed, false).await;
     deployment.is_proven = release.outcome() == Some(Outcome::Live);
-    if release.events.is_empty() {
+    if matches!(release.outcome(), None | Some(Outcome::Abandoned)) {
         deployment.start = failure::Start::at(release.sealed.manifest.created);
     }
     let (endpoint, sample) = deployment.prove().await?;
@@ -224,7 +224,7 @@ impl<'a> Deployment<'a> {
         let outcome = infra::execute(clients, ctx.waiter, &ctx.progress, prepared)
             .await
             .hint(format!("check what the endpoint serves with `{status}`"))?;
-        if outcome.is_some() {
+        if outcome.is_some() || self.is_deployed(&spec.name).await? {
             return Ok(true);
         }
         // The other deployment may be of this version, and rely on its approval.
@@ -236,6 +236,27 @@ impl<'a> Deployment<'a> {
         let why = "another deployment started first";
         self.failed(Outcome::Abandoned, why).await;
         Err(infra::lost(clients, &spec.name))
+    }
+
+    /// Returns whether another client deploys or has deployed this release: the deploy pipeline completes a claim
+    /// whose client seems to be gone. Waits for the end.
+    async fn is_deployed(&self, stack: &str) -> Result<bool> {
+        const CHECKSUM: &str = "ReleaseChecksum";
+
+        let own = Some(&self.sealed.sha256);
+        if infra::parameter(self.clients, stack, CHECKSUM)
+            .await?
+            .as_ref()
+            != own
+        {
+            return Ok(false);
+        }
+        while infra::is_busy(self.clients, stack).await? {
+            self.ctx.waiter.pause().await;
+        }
+        let outputs = infra::settled_outputs(self.clients, stack).await?;
+        let deployed = outputs.and_then(|outputs| outputs.get(CHECKSUM).cloned());
+        Ok(deployed.as_ref() == own)
     }
 
     /// Reads the newest release and the endpoint again. Fails if another client changed what the request was

@@ -70,13 +70,18 @@ pub fn decide<'a>(
         is_of(release) && is_current && manifest.restores.is_none()
     };
     if let Some(release) = serving.filter(is_of) {
-        if release.events.is_empty() && is_claim(&release) {
-            return Handover::Claimed(release);
-        }
         let number = release.number();
-        return Handover::Nothing(format!(
-            "version {version} is live already, as release {number}"
-        ));
+        return match release.outcome() {
+            // A promotion that lost may have recorded that it was abandoned.
+            None | Some(Outcome::Abandoned) if is_claim(&release) => Handover::Claimed(release),
+            Some(outcome @ (Outcome::Failed | Outcome::RolledBack)) => Handover::Nothing(format!(
+                "the endpoint serves version {version}, but its release {number} is recorded as {}",
+                outcome.as_str()
+            )),
+            _ => Handover::Nothing(format!(
+                "version {version} is live already, as release {number}"
+            )),
+        };
     }
     let was_live = |release: &&Release| {
         let mut events = release.events.iter();
@@ -278,6 +283,18 @@ mod tests {
         let newer = history(vec![made(2, 2, &[Live])]);
         let why = reason(decided(&newer, Some(2), 1));
         assert_eq!(why, "version 2 is live, and version 1 is not newer");
+    }
+
+    #[test]
+    fn a_served_release_is_proven_or_named_as_what_it_is() {
+        use Outcome::{Abandoned, Failed, Live};
+        let with = |outcome| history(vec![made(2, 2, &[outcome]), made(1, 1, &[Live])]);
+        let failed = with(Failed);
+        let why = reason(decided(&failed, Some(2), 2));
+        assert!(why.contains("release 2 is recorded as failed"), "{why}");
+        let abandoned = with(Abandoned);
+        let release = abandoned.release(2).unwrap();
+        assert_eq!(decided(&abandoned, Some(2), 2), Handover::Claimed(release));
     }
 
     #[test]

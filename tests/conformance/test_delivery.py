@@ -79,7 +79,10 @@ def test_a_promotion_deploys_by_itself_however_many_events_arrive(project):
     promoted = project.mlops("promote", "2", "--yes")
     assert promoted["version"] == 2 and promoted["approved_now"] and promoted["changed"]
     # Its own approval was an event.
-    assert project.execution("small-deploy", 2)["status"] == "Stopped"
+    own = project.execution("small-deploy", 2)
+    assert own["status"] == "Stopped"
+    log = project.run(BIN, "runs", "logs", own["pipelineExecutionId"], "Prepare").stdout
+    assert "version 2 is live already, as release 2" in log, log
     client = project.client("codepipeline")
     # So is a repeated one, and the approval of a version that is older by now.
     for number, version in ((3, "2"), (4, "1")):

@@ -222,6 +222,14 @@ CALLS = {
     ("cloudformation:CreateChangeSet", "the reviewed change set of the endpoint's stack"): change_set(
         "flights-deploy", RoleARN=role("deployer")
     ),
+    ("cloudformation:ExecuteChangeSet", "the reviewed change set of the endpoint's stack"): Call(
+        "cloudformation", "execute_change_set", arn("cloudformation", "stack/flights-endpoint/*"),
+        {"cloudformation:ChangeSetName": "flights-deploy"}, StackName="flights-endpoint", ChangeSetName="flights-deploy",
+    ),
+    ("cloudformation:DeleteChangeSet", "the reviewed change set of the endpoint's stack"): Call(
+        "cloudformation", "delete_change_set", arn("cloudformation", "stack/flights-endpoint/*"),
+        {"cloudformation:ChangeSetName": "flights-deploy"}, StackName="flights-endpoint", ChangeSetName="flights-deploy",
+    ),
     ("cloudformation:DescribeChangeSet", "endpoint's stack"): Call(
         "cloudformation", "describe_change_set", arn("cloudformation", "stack/flights-endpoint/*"),
         {"cloudformation:ChangeSetName": "roles-test"}, StackName="flights-endpoint", ChangeSetName="roles-test",

@@ -86,12 +86,10 @@ fn an_approved_version_is_claimed_deployed_and_recorded_once() {
     let sandbox = project();
     let sdk = Sdk::of(&sandbox);
     let _ = train(&sandbox, &[]);
-    let pending = prepare(&sandbox, "1", "out").code(3);
-    assert!(
-        pending.stderr.contains("models approve 1"),
-        "{}",
-        pending.stderr
-    );
+    let pending = prepare(&sandbox, "1", "out").success().json();
+    assert_eq!(pending["nothing"], "version 1 is PendingManualApproval");
+    let unknown = prepare(&sandbox, "9", "out").success().json();
+    assert_eq!(unknown["nothing"], "version 9 does not exist");
     assert!(!sandbox.path().join("out").exists());
 
     approve(&sandbox, "1");
@@ -191,7 +189,7 @@ fn an_endpoint_that_returned_to_the_release_before_is_recorded_and_followed() {
 }
 
 #[test]
-fn a_promotion_whose_client_was_killed_is_completed() {
+fn a_release_of_the_pipeline_that_was_not_proven_is_completed_by_a_promotion() {
     let sandbox = project();
     let sdk = Sdk::of(&sandbox);
     let _ = train(&sandbox, &[]);
@@ -203,4 +201,34 @@ fn a_promotion_whose_client_was_killed_is_completed() {
     assert_eq!(promoted["release"], 1, "{promoted}");
     assert_eq!(promoted["changed"], false, "{promoted}");
     assert_eq!(outcomes(&sandbox), ["live"]);
+}
+
+#[test]
+fn a_promotion_whose_client_was_killed_is_taken_over() {
+    let sandbox = project();
+    let _ = train(&sandbox, &[]);
+    approve(&sandbox, "1");
+    // A person claimed the release, and is gone.
+    let _ = prepare(&sandbox, "1", "out").success();
+    let role = ["--local", "local", "env", "--role", "small-deploy-build"];
+    let session = sandbox.mlops(role.iter().chain(&["--output", "json"]));
+    let session = session.success().json();
+    let mut command = sandbox.command("");
+    command.args(["promote", "1", "--prepare", "taken", "--output", "json"]);
+    command.env("MLOPS_LOCAL", "0");
+    for (name, value) in session.as_object().unwrap() {
+        match value.as_str() {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // It waits until nobody has worked on the release for a minute.
+    let taken = sandbox.run(command).success();
+    assert!(
+        taken.stderr.contains("waiting for the end"),
+        "{}",
+        taken.stderr
+    );
+    assert_eq!(taken.json()["release"], 1, "{}", taken.stdout);
+    assert_eq!(parameters(&sandbox, "taken"), parameters(&sandbox, "out"));
 }

@@ -1,6 +1,6 @@
 //! Executions of the project's pipelines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 use aws_sdk_codepipeline::types::{PipelineExecution, StageRetryMode};
@@ -353,34 +353,50 @@ pub async fn stop(clients: &Clients, pipeline: &str, id: &str, abandon: bool) ->
     Ok(())
 }
 
-/// Stops what is in progress in a project's pipelines: executions, and their builds, which CodePipeline would leave
-/// running. Returns the executions.
+/// Stops what is in progress in a project's pipelines: builds, which CodePipeline would leave running, and executions.
+/// Returns the executions.
 pub async fn stop_all(clients: &Clients, project: &str) -> Result<Vec<String>> {
+    // The end of an execution lets the next one in the queue begin.
+    const ROUNDS: usize = 20;
+
     let pipelines = pipelines::of_project(clients, project).await?;
-    let all = list_all(clients, &pipelines, 100, false).await?;
-    let mut stopped = Vec::new();
-    for found in all.iter().filter(|found| found.status.is_in_progress()) {
-        let (pipeline, id) = (&found.pipeline, found.run.as_str());
-        // It may have ended, or is stopping.
-        clients
-            .codepipeline
-            .stop_pipeline_execution()
-            .pipeline_name(&pipeline.name)
-            .pipeline_execution_id(id)
-            .abandon(true)
-            .reason("stopped by `mlops destroy`")
-            .send()
-            .await
-            .aws_unless(format!("cannot stop the execution `{id}`"), &NOT_RUNNING)?;
-        let execution = outline(clients, pipeline, id).await?;
-        for (_, action) in execution.actions() {
-            if let Some(build) = action.build_id() {
-                builds::stop(clients, build).await?;
-            }
+    let mut stopped = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let all = list_all(clients, &pipelines, 100, false).await?;
+        let mut running = all
+            .iter()
+            .filter(|found| found.status.is_in_progress())
+            .peekable();
+        if running.peek().is_none() {
+            break;
         }
-        stopped.push(format!("{} {id}", pipeline.name));
+        for found in running {
+            stop_now(clients, &found.pipeline, &found.run).await?;
+            stopped.insert(format!("{} {}", found.pipeline.name, found.run));
+        }
     }
-    Ok(stopped)
+    Ok(stopped.into_iter().collect())
+}
+
+/// Stops an execution and its builds. First the builds: an interrupted command finds them again.
+async fn stop_now(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result<()> {
+    let execution = outline(clients, pipeline, id).await?;
+    for (_, action) in execution.actions() {
+        if let Some(build) = action.build_id() {
+            builds::stop(clients, build).await?;
+        }
+    }
+    clients
+        .codepipeline
+        .stop_pipeline_execution()
+        .pipeline_name(&pipeline.name)
+        .pipeline_execution_id(id)
+        .abandon(true)
+        .reason("stopped by `mlops destroy`")
+        .send()
+        .await
+        .aws_unless(format!("cannot stop the execution `{id}`"), &NOT_RUNNING)?;
+    Ok(())
 }
 
 /// The execution has ended, or its stop was requested before.
@@ -398,7 +414,7 @@ fn retry_mode(kind: PipelineKind) -> StageRetryMode {
     }
 }
 
-/// Retries the failed actions of the stage at which an execution ended. Returns the stage.
+/// Retries the failed actions, or all of a deployment, of the stage at which an execution ended. Returns the stage.
 pub async fn retry(clients: &Clients, execution: &Execution) -> Result<String> {
     let id = &execution.run;
     let ended = execution.stages.last();

@@ -1,22 +1,24 @@
 //! `mlops image scan`: the vulnerabilities of an image, and a gate.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::{Exit, Failure, Hint};
-use mlops_core::text::{clean, table, time};
+use mlops_core::text::clean;
 use mlops_core::wait::Poll;
 use mlops_oci::Digest;
-use serde::Serialize;
 
 use crate::aws::Clients;
 use crate::aws::branch_image;
-use crate::aws::ecr::scan::{self, Finding, Scan, Severity};
+use crate::aws::ecr::scan::{self, Scan, Severity};
 use crate::aws::ecr::{self, content};
 use crate::aws::state::ScanState;
 use crate::context::Context;
 use crate::infra;
+
+mod report;
+
+pub use report::Scanned;
 
 /// Show the vulnerabilities that ECR found in an image
 ///
@@ -58,28 +60,6 @@ impl From<FailOn> for Severity {
             FailOn::Critical => Self::Critical,
         }
     }
-}
-
-/// The result of a scan.
-#[derive(Debug, Serialize)]
-pub struct Scanned {
-    repository: String,
-    digest: Digest,
-    tags: Vec<String>,
-    /// ECR's scan status.
-    status: ScanState,
-    /// False while the scan is in progress.
-    done: bool,
-    completed: Option<jiff::Timestamp>,
-    /// The number of findings by severity.
-    counts: BTreeMap<&'static str, usize>,
-    /// Findings, most severe first.
-    findings: Vec<Finding>,
-    fail_on: Option<Severity>,
-    /// The number of findings at or above `fail_on`.
-    too_bad: usize,
-    #[serde(skip)]
-    again: String,
 }
 
 pub(super) async fn run(ctx: &Context, args: &ScanArgs) -> Result<Scanned> {
@@ -225,57 +205,4 @@ async fn start(clients: &Clients, repository: &str, digest: Digest) -> Result<Sc
         status: ScanState::requested(),
         ..requested
     }))
-}
-
-impl Scanned {
-    pub(super) fn exit(&self) -> Exit {
-        match (self.done, self.too_bad) {
-            (false, _) => Exit::TimedOut,
-            (true, 0) => Exit::Done,
-            (true, _) => Exit::Refused,
-        }
-    }
-}
-
-impl fmt::Display for Scanned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "image      {}", self.repository)?;
-        writeln!(f, "digest     {}", self.digest)?;
-        let when = self.completed.map(|at| format!(" at {}", time(at)));
-        writeln!(f, "scan       {}{}", self.status, when.unwrap_or_default())?;
-        if !self.done {
-            return writeln!(f, "\nThe scan is in progress: {}", self.again);
-        }
-        let count = |severity: Severity| {
-            let count = self.counts.get(severity.as_str())?;
-            Some(format!("{count} {}", severity.as_str()))
-        };
-        let counts: Vec<String> = Severity::ALL.into_iter().filter_map(count).collect();
-        let found = if counts.is_empty() {
-            "none".to_owned()
-        } else {
-            counts.join(", ")
-        };
-        writeln!(f, "findings   {found}")?;
-        if let Some(limit) = self.fail_on {
-            writeln!(
-                f,
-                "gate       {} of them {} or worse",
-                self.too_bad,
-                limit.as_str()
-            )?;
-        }
-        if self.findings.is_empty() {
-            return Ok(());
-        }
-        let rows = self.findings.iter().map(|finding| {
-            vec![
-                finding.severity.as_str().to_owned(),
-                clean(&finding.name),
-                finding.package.clone().unwrap_or_default(),
-            ]
-        });
-        writeln!(f)?;
-        f.write_str(&table(&["SEVERITY", "NAME", "PACKAGE"], rows))
-    }
 }

@@ -11,7 +11,8 @@ use crate::releases::sample::{Sample, SampleAnswer};
 use crate::releases::situation::Situation;
 use crate::releases::store::Outcome;
 
-/// Proves a release that the stack has, and records the outcome if it has none. Returns the answer to the sample.
+/// Waits until the stack is idle, proves a release that it has, and records the outcome. Returns the answer to the
+/// sample.
 ///
 /// # Errors
 /// The stack has another release, or the release is recorded as one that is not live (exit 3). The endpoint does not
@@ -38,6 +39,9 @@ pub(super) async fn record(
             "list the releases with `{}`",
             ctx.command("releases list")
         ))?;
+    while infra::is_busy(clients, &stack).await? {
+        ctx.waiter.pause().await;
+    }
     let outputs = infra::settled_outputs(clients, &stack).await?;
     let checksum = outputs.and_then(|outputs| outputs.get("ReleaseChecksum").cloned());
     let refused = |problem: String| {
@@ -50,7 +54,8 @@ pub(super) async fn record(
         return refused(format!("the stack {stack} does not have release {number}"));
     }
     match release.outcome() {
-        None | Some(Outcome::Live) => {}
+        // A promotion that lost has recorded that this release was abandoned: the stack shows that it was not.
+        None | Some(Outcome::Live | Outcome::Abandoned) => {}
         Some(outcome) => {
             let outcome = outcome.as_str();
             return refused(format!("release {number} is recorded as {outcome}"));

@@ -1,6 +1,8 @@
 //! Reads and writes the analyzer's files.
 
-use std::io;
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use mlops_core::quote;
@@ -156,8 +158,8 @@ pub fn write(directory: &Path, name: &str, value: &impl Serialize) -> Result<Pat
     Ok(path)
 }
 
-/// Writes a file. An existing regular file is replaced atomically; anything else (a pipe) is written
-/// to.
+/// Writes a file. An existing regular file, or a link to one, is replaced atomically; anything else (a pipe) is written
+/// to. No link is followed: a repository could lead the output elsewhere.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -166,13 +168,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let written = if special {
         std::fs::write(path, bytes)
     } else {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = path.with_file_name(format!(".{name}.unfinished"));
-        std::fs::write(&unfinished, bytes)
-            .and_then(|()| std::fs::rename(&unfinished, path))
-            .inspect_err(|_| {
-                // What remains is an incomplete file under a name that nothing reads.
-                std::fs::remove_file(&unfinished).ok();
+        let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
+        // A new file with a name of its own: two writers do not meet.
+        tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory.unwrap_or(Path::new(".")))
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.persist(path).map_err(|failed| failed.error)?;
+                Ok(())
             })
     };
     written.map_err(|error| DataError::new(path.display().to_string(), error.to_string()))
@@ -190,6 +195,23 @@ mod tests {
             .join(name);
         let value = read(&path).unwrap();
         (path, value)
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("a"), directory.path().join("b"));
+        std::fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        replace(&link, b"new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"old");
+        assert_eq!(std::fs::read(&link).unwrap(), b"new");
+        // As other programs create files, and nothing else is left.
+        let mode = std::fs::metadata(&link).unwrap().permissions().mode();
+        std::fs::write(directory.path().join("c"), "").unwrap();
+        let other = std::fs::metadata(directory.path().join("c")).unwrap();
+        assert_eq!(mode, other.permissions().mode());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
     }
 
     /// Five features of a baseline that AWS's own analyzer wrote.

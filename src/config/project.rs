@@ -272,6 +272,34 @@ mod tests {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
 
     #[test]
+    fn a_file_of_the_project_does_not_lead_out_of_it() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("keys"), "secret").unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("row.csv"), "1").unwrap();
+        let link = |target: &Path, name: &str| {
+            std::os::unix::fs::symlink(target, root.path().join(name)).unwrap();
+        };
+        link(&outside.path().join("keys"), "out.csv");
+        link(Path::new("row.csv"), "in.csv");
+        link(outside.path(), "folder");
+        let project = Project {
+            root: root.path().to_owned(),
+            file: parse(MINIMAL).unwrap(),
+        };
+        let read = |name: &str| project.read_file(Path::new(name), 100);
+        assert_eq!(read("row.csv").unwrap(), b"1");
+        assert_eq!(read("in.csv").unwrap(), b"1");
+        for name in ["out.csv", "folder/keys"] {
+            let error = read(name).unwrap_err();
+            assert!(
+                error.to_string().contains("leads out of the project"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_minimal_project_has_defaults() {
         let file = parse(MINIMAL).unwrap();
         assert_eq!(file.branches.develop.as_str(), "develop");

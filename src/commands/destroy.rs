@@ -19,11 +19,12 @@ use report::{Content, Fate, StackFate};
 
 /// Delete the architecture from the account
 ///
-/// Lists what will be deleted and asks. Deletes the stacks in reverse order: the pipelines of the
-/// branches, the endpoint with its models, the validation function, the notebook, the roles and the
-/// network, and the project's log groups. Stops executions, builds and runs. Keeps what cannot be created again (data, artifacts,
-/// captured traffic, images, model versions, git repositories and their key), unless --delete-data
-/// is given. Reads everything back at the end. After an interruption, run the command again.
+/// Lists what will be deleted and asks. Stops executions, builds and runs. Deletes the stacks in
+/// reverse order: the pipelines of the branches, the endpoint with its models, the validation
+/// function, the notebook, the roles and the network, and the project's log groups. Keeps what
+/// cannot be created again (data, artifacts, captured traffic, images, model versions, git
+/// repositories and their key), unless --delete-data is given. Reads everything back at the end.
+/// After an interruption, run the command again.
 ///
 /// Example: mlops destroy --dry-run
 #[derive(Debug, clap::Args)]
@@ -142,7 +143,7 @@ async fn delete(
     let pipelines = |stack: &&DeployedStack| stack.part == Part::Delivery;
     // First, so that no build starts another run.
     if stacks.iter().any(|stack| pipelines(&stack)) {
-        for execution in executions::stop_all(clients, name).await? {
+        for execution in executions::stop_all(clients, ctx.waiter, name).await? {
             ctx.progress.say(format!("{execution}: stopped"));
         }
     }

@@ -42,7 +42,7 @@ impl Build {
     }
 }
 
-/// Stops a build; nothing happens if it has ended.
+/// Stops a build. Unverified against AWS [stop-ended-build]: nothing happens if it has ended in the meantime.
 pub async fn stop(clients: &Clients, id: &str) -> Result<()> {
     clients
         .codebuild

@@ -1,5 +1,6 @@
 //! Executions of the project's pipelines.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
@@ -8,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use mlops_core::error::Hint;
 use mlops_core::names::Version;
+use mlops_core::wait::{Poll, Waiter};
 use serde::Serialize;
 
 use super::PARALLEL;
@@ -354,37 +356,41 @@ pub async fn stop(clients: &Clients, pipeline: &str, id: &str, abandon: bool) ->
 }
 
 /// Stops what is in progress in a project's pipelines: builds, which CodePipeline would leave running, and executions.
-/// Returns the executions.
-pub async fn stop_all(clients: &Clients, project: &str) -> Result<Vec<String>> {
-    // The end of an execution lets the next one in the queue begin.
-    const ROUNDS: usize = 20;
-
-    let pipelines = pipelines::of_project(clients, project).await?;
-    let mut stopped = BTreeSet::new();
-    for _ in 0..ROUNDS {
-        let all = list_all(clients, &pipelines, 100, false).await?;
-        let mut running = all
-            .iter()
-            .filter(|found| found.status.is_in_progress())
-            .peekable();
-        if running.peek().is_none() {
-            break;
-        }
-        for found in running {
+/// Waits until nothing is: the end of an execution lets the next one in the queue begin. Returns the executions.
+pub async fn stop_all(
+    clients: &Clients,
+    waiter: Waiter,
+    project: &str,
+) -> Result<BTreeSet<String>> {
+    let pipelines = &pipelines::of_project(clients, project).await?;
+    let stopped = &RefCell::new(BTreeSet::new());
+    let what = format!("the end of the executions of {project}");
+    let look = || async move {
+        let all = list_all(clients, pipelines, 100, false).await?;
+        let running = all.iter().filter(|it| !it.status.is_over());
+        let running: Vec<_> = running.collect();
+        for found in &running {
             stop_now(clients, &found.pipeline, &found.run).await?;
-            stopped.insert(format!("{} {}", found.pipeline.name, found.run));
+            let name = format!("{} {}", found.pipeline.name, found.run);
+            stopped.borrow_mut().insert(name);
         }
-    }
-    Ok(stopped.into_iter().collect())
+        Ok(match running.len() {
+            0 => Poll::Ready(()),
+            count => Poll::Pending(format!("{count} in progress")),
+        })
+    };
+    waiter.until(&what, |_| {}, look).await?;
+    Ok(stopped.take())
 }
 
 /// Stops an execution and its builds. First the builds: an interrupted command finds them again.
 async fn stop_now(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result<()> {
     let execution = outline(clients, pipeline, id).await?;
-    for (_, action) in execution.actions() {
-        if let Some(build) = action.build_id() {
-            builds::stop(clients, build).await?;
-        }
+    let running = execution
+        .actions()
+        .filter(|(_, it)| it.status.is_in_progress());
+    for build in running.filter_map(|(_, action)| action.build_id()) {
+        builds::stop(clients, build).await?;
     }
     clients
         .codepipeline

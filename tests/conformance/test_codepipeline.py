@@ -111,6 +111,17 @@ def action(name, category, provider, **configuration):
     }
 
 
+def create_function(client, name, role, source):
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", source)
+    functions = client("lambda")
+    functions.create_function(
+        FunctionName=name, Runtime="python3.12", Role=role, Handler="app.handler", Timeout=60, Code={"ZipFile": code.getvalue()}
+    )
+    functions.get_waiter("function_active_v2").wait(FunctionName=name)
+
+
 def stage(name, *actions, **more):
     return {"name": name, "actions": list(actions), **more}
 
@@ -212,14 +223,7 @@ def test_a_commit_is_reviewed_and_deployed(client, pipelines, delivery, role, na
 
 
 def test_a_function_reports_its_job(client, cloud, pipelines, delivery, role, name):
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("app.py", FUNCTION)
-    functions = client("lambda")
-    functions.create_function(
-        FunctionName=name, Runtime="python3.12", Role=role, Handler="app.handler", Timeout=60, Code={"ZipFile": code.getvalue()}
-    )
-    functions.get_waiter("function_active_v2").wait(FunctionName=name)
+    create_function(client, name, role, FUNCTION)
     invoke = action("Invoke", "Invoke", "Lambda", FunctionName=name, UserParameters="x")
     invoke |= {"namespace": "Job", "inputArtifacts": [{"name": "SourceArtifact"}]}
     check = action("Approve", "Approval", "Manual", CustomData="#{Job.Rows} rows")
@@ -255,14 +259,7 @@ def handler(event, context):
 
 
 def test_the_result_of_a_job_can_be_reported_by_a_client(client, pipelines, delivery, role, name):
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("app.py", LEAVING)
-    functions = client("lambda")
-    functions.create_function(
-        FunctionName=name, Runtime="python3.12", Role=role, Handler="app.handler", Timeout=60, Code={"ZipFile": code.getvalue()}
-    )
-    functions.get_waiter("function_active_v2").wait(FunctionName=name)
+    create_function(client, name, role, LEAVING)
     objects = client("s3")
 
     def job():

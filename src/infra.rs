@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use mlops_core::error::{Failure, Hint};
+use mlops_core::wait::{Poll, Waiter};
 use mlops_oci::Digest;
 use serde::Serialize;
 
@@ -104,6 +105,20 @@ pub async fn settled_outputs(
 pub async fn parameter(clients: &Clients, stack_name: &str, name: &str) -> Result<Option<String>> {
     let stack = cfn::stack(clients, stack_name).await?;
     Ok(stack.and_then(|stack| stack.parameters.get(name).cloned()))
+}
+
+/// Waits until CloudFormation does not work on a stack.
+pub async fn idle(clients: &Clients, waiter: Waiter, stack_name: &str) -> Result<()> {
+    let what = format!("the stack {stack_name}");
+    let look = || async {
+        Ok(match cfn::stack(clients, stack_name).await? {
+            Some(stack) if stack.status.is_busy() => {
+                Poll::Pending(stack.status.as_str().to_owned())
+            }
+            _ => Poll::Ready(()),
+        })
+    };
+    waiter.until(&what, |_| {}, look).await
 }
 
 /// Returns whether CloudFormation works on a stack.

@@ -6,18 +6,15 @@ use anyhow::Result;
 use mlops_core::names::Version;
 use serde::Serialize;
 
-use crate::aws::hosting;
-use crate::aws::sagemaker::models;
 use crate::aws::state::EndpointState;
 use crate::context::Context;
 use crate::infra;
 use crate::output::Report;
-use crate::releases::RECENT;
-use crate::releases::deploy::{self, Request};
+use crate::releases::deploy;
 use crate::releases::plan::Comparison;
 use crate::releases::rollback::{self, Target};
 use crate::releases::sample::{Sample, SampleAnswer};
-use crate::releases::store::Store;
+use crate::releases::situation::Situation;
 
 /// Return to an earlier release
 ///
@@ -77,20 +74,16 @@ pub async fn run(ctx: &Context, args: &RollbackArgs) -> Result<RollbackReport> {
     let platform = infra::platform(clients, &project).await?;
     let name = project.file.name.as_str();
     let group = &platform.model_package_group;
-    let store = Store::new(&platform.artifact_bucket, name);
-    let (versions, history, endpoint) = futures::try_join!(
-        models::all(clients, group),
-        store.history(clients, RECENT),
-        hosting::endpoint(clients, name)
-    )?;
+    let situation = Situation::read(clients, &project, &platform).await?;
+    let history = &situation.history;
     let command = |rest: &str| ctx.command(rest);
-    let serving = rollback::serving(&history, name, endpoint.as_ref(), command)?;
-    let chosen = rollback::choose(&history, serving, args.to, command)?;
+    let serving = rollback::serving(history, name, situation.endpoint.as_ref(), command)?;
+    let chosen = rollback::choose(history, serving, args.to, command)?;
     let task = ctx
         .progress
         .spinner("checking the release and its artifact");
     let read = |bytes| task.advance(bytes);
-    let target = Target::find(clients, &history, &versions, chosen, &read).await?;
+    let target = Target::find(clients, history, &situation.versions, chosen, &read).await?;
     drop(task);
 
     // A client that was killed may have deployed it already: then the release before it is rolled back.
@@ -102,22 +95,13 @@ pub async fn run(ctx: &Context, args: &RollbackArgs) -> Result<RollbackReport> {
         _ => serving,
     };
     let by = clients.caller().await?.to_owned();
-    let manifest = target.manifest(&history, rolled_back, args.note.clone(), by, ctx.now());
+    let manifest = target.manifest(history, rolled_back, args.note.clone(), by, ctx.now());
     let comparison = Comparison::new(Some(&rolled_back.sealed.manifest), &manifest);
     ask(ctx, &comparison, &target, chosen.number())?;
     let version = manifest.model.version;
     let from_package = target.is_approved();
-    let request = Request {
-        project: &project,
-        platform: &platform,
-        history: &history,
-        approve: false,
-        versions: &versions,
-        endpoint: endpoint.as_ref(),
-        sample: sample.as_ref(),
-        rolls_back: Some(rolled_back),
-        manifest,
-    };
+    let mut request = situation.request(manifest, sample.as_ref(), false);
+    request.rolls_back = Some(rolled_back);
     let deployed = Box::pin(deploy::deploy(ctx, clients, &request)).await?;
     Ok(RollbackReport {
         model: group.clone(),

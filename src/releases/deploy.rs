@@ -251,9 +251,7 @@ impl<'a> Deployment<'a> {
         {
             return Ok(false);
         }
-        while infra::is_busy(self.clients, stack).await? {
-            self.ctx.waiter.pause().await;
-        }
+        infra::idle(self.clients, self.ctx.waiter, stack).await?;
         let outputs = infra::settled_outputs(self.clients, stack).await?;
         let deployed = outputs.and_then(|outputs| outputs.get(CHECKSUM).cloned());
         Ok(deployed.as_ref() == own)

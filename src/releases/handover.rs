@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use mlops_core::error::Failure;
+use anyhow::Result;
+use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::Version;
 use mlops_validation::files;
 use serde_json::json;
@@ -30,13 +30,13 @@ use crate::context::Context;
 use crate::infra::{self, Part, Platform};
 
 /// The name of the template in a directory.
-pub const TEMPLATE: &str = "endpoint.yaml";
+const TEMPLATE: &str = "endpoint.yaml";
 
 /// The name of the template configuration in a directory: CodePipeline's format for parameters.
-pub const CONFIGURATION: &str = "configuration.json";
+const CONFIGURATION: &str = "configuration.json";
 
 /// The name of the file with the release's number.
-pub const NUMBER: &str = "number";
+const NUMBER: &str = "number";
 
 /// For how long a release without an outcome, on whose stack CloudFormation does not work, may still be in the hands of
 /// its client: it executes the change set, or proves what was deployed.
@@ -108,7 +108,7 @@ pub fn decide<'a>(
 }
 
 /// Waits while another client deploys a release: while CloudFormation works on the stack, and until the newest release
-/// has an outcome, or nobody has worked on it for a minute.
+/// has an outcome, or nobody has worked on it for a minute. Times out with exit code 5.
 pub async fn wait(
     ctx: &Context,
     clients: &Clients,
@@ -119,8 +119,8 @@ pub async fn wait(
     let store = Store::new(&platform.artifact_bucket, name.as_str());
     let stack = Part::Endpoint.stack(name);
     let own = clients.caller().await?;
-    let mut idle = tokio::time::Instant::now();
-    let mut last = None;
+    let start = tokio::time::Instant::now();
+    let (mut idle, mut last) = (start, None);
     loop {
         // In this order: a claim is written before CloudFormation begins, and has its outcome after the end.
         let is_busy = infra::is_busy(clients, &stack).await?;
@@ -151,6 +151,16 @@ pub async fn wait(
             return Ok(());
         }
         last = Some(seen);
+        if start.elapsed() + ctx.waiter.interval > ctx.waiter.timeout {
+            return Err(Failure::new(
+                Exit::TimedOut,
+                format!(
+                    "timed out waiting for another deployment of {name} after {} s; it is still running",
+                    ctx.waiter.timeout.as_secs()
+                ),
+            ))
+            .hint("allow more time with --timeout SECONDS");
+        }
         ctx.waiter.pause().await;
     }
 }
@@ -187,8 +197,7 @@ pub fn write(
             directory.display()
         )));
     }
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
+    mlops_core::directory::create(directory)?;
     for (name, text) in [
         (TEMPLATE, spec.template),
         (CONFIGURATION, &configuration),

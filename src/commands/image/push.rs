@@ -193,10 +193,10 @@ async fn push_to_project(ctx: &Context, args: &PushArgs) -> Result<PushedImage> 
     if let Some(fail_on) = args.fail_on {
         scan::gate(ctx, clients, &repository, pushed.digest, fail_on).await?;
         let branch = target(&tags[first.len()..]);
-        let (sent, saved, mounted) = (pushed.sent, pushed.saved, pushed.mounted);
         let ready = Source::Ready(image);
-        (image, pushed) = send(ctx, &registry, &branch, ready, None, &repository).await?;
-        (pushed.sent, pushed.saved, pushed.mounted) = (sent, saved, mounted);
+        let (again, tagged) = send(ctx, &registry, &branch, ready, None, &repository).await?;
+        image = again;
+        pushed.requests += tagged.requests;
     }
     let described = aws::ecr::by_digest(clients, &repository, pushed.digest)
         .await?

@@ -108,7 +108,7 @@ pub(super) fn image(ctx: &Context, project: &Project, repository: &Repository) -
 
 /// Creates the production branch at the newest commit of the develop branch, if it does not exist: the deploy pipeline
 /// reads it, and only approvers can push to it from then on.
-pub(super) async fn production(clients: &Clients, project: &Project) -> Result<()> {
+async fn production(clients: &Clients, project: &Project) -> Result<()> {
     let repository = project.file.name.as_str();
     let branches = &project.file.branches;
     let (production, develop) = (branches.production.as_str(), branches.develop.as_str());

@@ -33,17 +33,14 @@ pub(super) async fn run(
     let withdrawn = restore::withdrawn(clients, project, platform, history).await?;
     let group = &platform.model_package_group;
     let challenger = project.file.deploy.challenger.as_ref();
-    let mut report = PreparedReport {
+    let report = |release, nothing| PreparedReport {
         model: group.clone(),
         version,
-        release: None,
-        nothing: None,
+        release,
+        nothing,
         directory: directory.to_owned(),
     };
-    let mut nothing = |why: String| {
-        report.nothing = Some(why);
-        Ok(report.clone())
-    };
+    let nothing = |why: String| Ok(report(None, Some(why)));
     let Some(chosen) = models::find(&situation.versions, version) else {
         return nothing(format!("version {version} does not exist"));
     };
@@ -88,6 +85,5 @@ pub(super) async fn run(
     let spec = infra::endpoint_stack(project, platform, &parameters);
     infra::clear(clients, ctx.waiter, &ctx.progress, &spec).await?;
     handover::write(directory, project, platform, &sealed)?;
-    report.release = Some(sealed.manifest.release);
-    Ok(report)
+    Ok(report(Some(sealed.manifest.release), None))
 }

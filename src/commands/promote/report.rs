@@ -24,7 +24,7 @@ pub enum Promotion {
 }
 
 /// What a pipeline is to deploy.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct PreparedReport {
     /// The model package group.
     pub model: String,

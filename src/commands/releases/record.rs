@@ -39,9 +39,7 @@ pub(super) async fn record(
             "list the releases with `{}`",
             ctx.command("releases list")
         ))?;
-    while infra::is_busy(clients, &stack).await? {
-        ctx.waiter.pause().await;
-    }
+    infra::idle(clients, ctx.waiter, &stack).await?;
     let outputs = infra::settled_outputs(clients, &stack).await?;
     let checksum = outputs.and_then(|outputs| outputs.get("ReleaseChecksum").cloned());
     let refused = |problem: String| {

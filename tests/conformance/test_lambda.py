@@ -515,6 +515,95 @@ def test_a_stack_creates_updates_and_deletes_a_function(functions, client, logs)
         functions.get_function(FunctionName=stack)
 
 
+PERMITTED = """
+Resources:
+  Log:
+    Type: AWS::Logs::LogGroup
+    Properties: {LogGroupName: !Sub "/aws/lambda/${AWS::StackName}"}
+  Role:
+    Type: AWS::IAM::Role
+    Properties:
+      ManagedPolicyArns: [arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+          - {Effect: Allow, Principal: {Service: lambda.amazonaws.com}, Action: "sts:AssumeRole"}
+  Function:
+    Type: AWS::Lambda::Function
+    Properties:
+      Runtime: python3.12
+      Handler: index.handler
+      Role: !GetAtt Role.Arn
+      LoggingConfig: {LogGroup: !Ref Log}
+      Code:
+        ZipFile: |
+          import json
+          def handler(event, context):
+              print(json.dumps(event["detail"]))
+  Rule:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [!Ref AWS::StackName]}
+      Targets: [{Id: function, Arn: !GetAtt Function.Arn}]
+  Permission:
+    Type: AWS::Lambda::Permission
+    Properties:
+      Action: lambda:InvokeFunction
+      FunctionName: !Ref Function
+      Principal: events.amazonaws.com
+      SourceArn: SOURCE
+Outputs:
+  Function: {Value: !Ref Function}
+  Permission: {Value: !Ref Permission}
+"""
+
+
+def test_a_stack_permits_a_rule_to_invoke_a_function(client, functions, logs):
+    cfn, stack = client("cloudformation"), f"s-{uuid.uuid4().hex[:8]}"
+
+    def deployed(source, operation):
+        template = PERMITTED.replace("SOURCE", source)
+        getattr(cfn, f"{operation}_stack")(StackName=stack, TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+        cfn.get_waiter(f"stack_{operation}_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+        outputs = cfn.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
+    def sent(number):
+        entry = {"Source": stack, "DetailType": "d", "Detail": json.dumps({"number": number})}
+        assert client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+    def received():
+        return {line.strip() for line in lines(logs, stack) if line.startswith("{")}
+
+    # Another rule may invoke it: this one may not.
+    first = deployed("!Sub arn:aws:events:${AWS::Region}:${AWS::AccountId}:rule/other", "create")
+    name = first["Function"]
+    statement = json.loads(functions.get_policy(FunctionName=name)["Policy"])["Statement"][0]
+    assert statement["Sid"] == first["Permission"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    sent(1)
+    # A change of any property replaces the statement.
+    second = deployed("!GetAtt Rule.Arn", "update")
+    assert second["Permission"] != first["Permission"]
+    policy = json.loads(functions.get_policy(FunctionName=name)["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == [second["Permission"]]
+    sent(2)
+    for _ in range(600):
+        if received():
+            break
+        time.sleep(0.05)
+    assert received() == {'{"number": 2}'}
+    drift = cfn.detect_stack_drift(StackName=stack)["StackDriftDetectionId"]
+    for _ in range(600):
+        status = cfn.describe_stack_drift_detection_status(StackDriftDetectionId=drift)
+        if status["DetectionStatus"] != "DETECTION_IN_PROGRESS":
+            break
+        time.sleep(0.05)
+    assert status["StackDriftStatus"] == "IN_SYNC", status
+    cfn.delete_stack(StackName=stack)
+    cfn.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+
+
 def test_the_policy_of_a_function(client, cloud, functions, make):
     name = make({"app.py": "def handler(event, context):\n    return 1\n"})
     arn = functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]

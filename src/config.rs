@@ -223,12 +223,14 @@ impl Config {
         let profile = ("--profile", args.profile.as_ref());
         let region = ("--region", args.region.as_ref());
         let endpoint = ("--endpoint-url", args.endpoint_url.as_ref());
+        let endpoint_url = choose.text("endpoint_url", endpoint, &["AWS_ENDPOINT_URL"]);
+        let is_near = local || endpoint_url.as_deref().is_some_and(is_on_loopback);
         Ok(Self {
             local,
             local_flag: args.local,
             profile: choose.text("profile", profile, &["AWS_PROFILE"]),
             region: choose.text("region", region, &["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            endpoint_url: choose.text("endpoint_url", endpoint, &["AWS_ENDPOINT_URL"]),
+            endpoint_url,
             format,
             quiet: args.quiet,
             verbose: args.verbose,
@@ -236,7 +238,7 @@ impl Config {
             color: choose_color(args.color, &mut choose),
             poll_interval: choose
                 .flag("poll_interval", ("--poll-interval", args.poll_interval))
-                .unwrap_or(if local {
+                .unwrap_or(if is_near {
                     Duration::from_millis(200)
                 } else {
                     Duration::from_secs(5)
@@ -262,9 +264,7 @@ impl Config {
 
     /// Returns whether commands use a cloud on this machine.
     pub fn is_local(&self) -> bool {
-        let on_loopback =
-            |endpoint: &String| url::Url::parse(endpoint).is_ok_and(|url| is_loopback(&url));
-        self.local || self.endpoint_url.as_ref().is_some_and(on_loopback)
+        self.local || self.endpoint_url.as_deref().is_some_and(is_on_loopback)
     }
 
     /// The file with the only certificates to trust, if configured.
@@ -378,6 +378,10 @@ fn format_variable() -> Result<Option<Format>, String> {
         "json" => Ok(Some(Format::Json)),
         other => Err(other.to_owned()),
     }
+}
+
+fn is_on_loopback(endpoint: &str) -> bool {
+    url::Url::parse(endpoint).is_ok_and(|url| is_loopback(&url))
 }
 
 /// Returns the format for errors of a command line that may be invalid: that of the last

@@ -29,6 +29,26 @@ pub async fn check(clients: &Clients, project: &Project, is_local: bool) -> Resu
         }
         return Ok(());
     }
+    check_builder(project, is_local)?;
+    let missing = scaffold::missing_buildspecs(&project.root);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the project has no {}, which its pipelines run",
+        missing.join(", ")
+    )))
+    .hint(format!(
+        "`{}` writes what is missing; commit and push it",
+        clients.command("init")
+    ))
+}
+
+/// Checks that builds can make the project's image: those of the local cloud can.
+///
+/// # Errors
+/// They could not (exit 2).
+pub fn check_builder(project: &Project, is_local: bool) -> Result<()> {
     let image = &project.file.image;
     if !is_local && !builds_in_account(image) {
         return Err(Failure::usage(format!(
@@ -45,18 +65,7 @@ pub async fn check(clients: &Clients, project: &Project, is_local: bool) -> Resu
              \"public.ecr.aws/docker/library/python:3.12-slim\", or the builder to docker",
         );
     }
-    let missing = scaffold::missing_buildspecs(&project.root);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "the project has no {}, which its pipelines run",
-        missing.join(", ")
-    )))
-    .hint(format!(
-        "`{}` writes what is missing; commit and push it",
-        clients.command("init")
-    ))
+    Ok(())
 }
 
 /// Whether a build of CodeBuild can make the image: it has Docker if that is the builder, and no podman or buildah.

@@ -63,6 +63,11 @@ impl Repository {
         self.resolve("HEAD^{commit}")
     }
 
+    /// Returns the full id of the commit that a revision names, such as `HEAD` or `develop`; `None` if there is none.
+    pub fn commit_of(&self, revision: &str) -> Result<Option<String>> {
+        self.resolve(&format!("{revision}^{{commit}}"))
+    }
+
     /// Returns true if the repository has a commit with this full id.
     pub fn has_commit(&self, id: &str) -> Result<bool> {
         let full = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

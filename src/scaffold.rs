@@ -143,6 +143,21 @@ pub fn has_example(root: &Path) -> bool {
     root.join(OF_EXAMPLE).is_file()
 }
 
+/// The base of images that builds make.
+const BASE: &str = "\n\
+    # Builds have no Docker: they put the packages and the program on this image.\n\
+    [image]\n\
+    base = \"public.ecr.aws/docker/library/python:3.12-slim\"\n";
+
+/// Returns the section `[delivery]` of `mlops.toml`.
+pub fn delivery_section(develop: &str) -> String {
+    format!(
+        "# A push to one of these branches builds an image, and the image trains a model version.\n\
+         [delivery]\n\
+         branches = [\"{develop}\"]\n"
+    )
+}
+
 /// Returns `mlops.toml` of a new project.
 fn project_file(new: &NewProject<'_>) -> String {
     let NewProject {
@@ -172,16 +187,13 @@ fn project_file(new: &NewProject<'_>) -> String {
         ),
     };
     let delivery = if delivery {
-        "\n\
-         # A push to one of these branches builds an image, and the image trains a model version.\n\
-         [delivery]\n\
-         branches = [\"develop\"]\n\
-         \n\
-         # Builds have no Docker: they put the packages and the program on this image.\n\
-         [image]\n\
-         base = \"public.ecr.aws/docker/library/python:3.12-slim\"\n"
+        format!(
+            "\n{}{}",
+            delivery_section("develop"),
+            if new.local { "" } else { BASE }
+        )
     } else {
-        ""
+        String::new()
     };
     let sample = if example {
         "# Sent to the endpoint once after each promotion.\n\

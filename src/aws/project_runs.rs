@@ -3,6 +3,7 @@
 //! ```text
 //! word or nothing ── find ──→ RunRef ── describe ──→ ProjectRun ── parts ──→ steps or actions, with their logs
 //! project ── newest ──→ History: a run that a build started belongs to the execution of that build
+//! commit, image or version ── started::search ──→ RunRef of the execution that it started
 //! ```
 
 use anyhow::{Result, anyhow};
@@ -19,6 +20,7 @@ use super::state::RunState;
 
 mod history;
 mod parts;
+pub mod started;
 
 pub use history::{History, ListedRun, RunKind, RunSource, newest};
 pub use parts::RunPart;

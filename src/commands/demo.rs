@@ -23,9 +23,10 @@ use mlops_core::error::{Failure, Hint};
 /// Run the whole workflow on a local cloud, with real data
 ///
 /// Creates an example project in DIR that predicts flight delays, then runs the commands of a
-/// working day in it, printing each one: init, image push, data push, validate, train, approve,
-/// promote, monitor, lineage. After init, each command runs with the role of its actor. Needs Python 3 and git, but no AWS account and no Docker. DIR is kept for you
-/// to explore.
+/// working day in it, printing each one: init, data push, validate, git push, and what it starts (an
+/// image, a training, the deployment of the approved version), monitor, lineage. After init, each
+/// command runs with the role of its actor. Needs Python 3 and git, but no AWS account and no
+/// Docker. DIR is kept for you to explore.
 ///
 /// Example: mlops demo flights
 #[derive(Debug, clap::Args)]
@@ -65,6 +66,8 @@ pub async fn run(ctx: &Context, args: &DemoArgs) -> Result<DemoReport> {
         ctx.progress.command(&command);
         let exit = match step.program {
             Program::Traffic => traffic::send(ctx, &directory).await?,
+            Program::Write(path, text) => write(&directory.join(path), text)?,
+            Program::Edit { file, changes, .. } => edit(&directory.join(file), changes)?,
             Program::Mlops | Program::Git => execute(ctx, step, &directory).await?,
         };
         if exit != step.exit {
@@ -113,6 +116,25 @@ fn prepare(ctx: &Context, wanted: Option<&Path>) -> Result<PathBuf> {
     }
     mlops_core::directory::create(&directory)?;
     Ok(directory)
+}
+
+/// Writes a file.
+fn write(path: &Path, text: &str) -> Result<i32> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(0)
+}
+
+/// Replaces texts in a file.
+fn edit(path: &Path, changes: &[(&str, &str)]) -> Result<i32> {
+    let text = std::fs::read_to_string(path);
+    let mut text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    for (from, to) in changes {
+        if !text.contains(from) {
+            return Err(anyhow!("{} has no `{from}`", path.display()));
+        }
+        text = text.replace(from, to);
+    }
+    write(path, &text)
 }
 
 /// Runs one command as the reader would, and prints its output as it arrives.

@@ -26,7 +26,7 @@ use mlops_core::names::ProjectName;
 /// In a new directory, writes a working example project, creates a git repository, and deploys
 /// six CloudFormation stacks: data (key, versioned buckets), network, registry (images, model
 /// versions), code (git repositories), governance (a role per actor) and workbench (notebook). In
-/// an existing project, updates the stacks and writes no files. With the section `[delivery]` of mlops.toml, deploys
+/// an existing project, updates the stacks and writes no files, except with --delivery. With the section `[delivery]` of mlops.toml, deploys
 /// pipelines that start by themselves: one stack for what they share, and one for each branch. Running it again changes nothing,
 /// and after an interruption it continues. On a terminal, prompts for options that no flag sets. With --local,
 /// the new project remembers the local cloud (`local = true` in mlops.toml), and later commands do
@@ -54,7 +54,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE")]
     linux_binary: Option<PathBuf>,
     /// Let pushes to the develop branch build images and train with them: adds the section
-    /// `[delivery]` to the new mlops.toml
+    /// `[delivery]` to mlops.toml
     #[arg(long)]
     delivery: bool,
     /// Write no example: only mlops.toml and what every project needs
@@ -71,6 +71,11 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         None => start::start(ctx, args).await?,
     };
     let clients = ctx.aws_for(&project).await?;
+    let project = if args.delivery && project.file.delivery.is_none() {
+        delivery::add_section(ctx, clients, &project).await?
+    } else {
+        project
+    };
     let _note = ctx.on_interrupt(format!(
         "CloudFormation continues in the background; run `{}` again to finish",
         ctx.command("init")
@@ -128,7 +133,9 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         workbench,
         repositories,
         program: ctx.config.path_of_mlops(),
-        next: if project.path(&project.file.image.directory).is_dir() {
+        next: if project.file.delivery.is_some() {
+            ctx.config.first_command("runs watch --commit HEAD")
+        } else if project.path(&project.file.image.directory).is_dir() {
             ctx.config.first_command("image push")
         } else {
             "write image/ and pipeline.json (docs/contract.md)".to_owned()
@@ -148,14 +155,6 @@ async fn existing(ctx: &Context, args: &InitArgs, project: Project) -> Result<Pr
         .hint("create the other project in a separate directory");
     }
     let clients = ctx.aws_of(&project).await?;
-    if args.delivery && project.file.delivery.is_none() {
-        return Err(Failure::usage(
-            "this project exists: --delivery is for new ones",
-        ))
-        .hint(
-            "add the section [delivery] to mlops.toml (docs/config.md), then look at `mlops plan`",
-        );
-    }
     let account = clients.account().await?;
     if account != project.file.account || clients.region() != project.file.region {
         return Err(Failure::new(

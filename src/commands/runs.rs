@@ -20,6 +20,7 @@ pub use list::RunList;
 pub use logs::{LogArgs, Logs};
 pub use report::{Changed, RunsReport};
 pub use show::RunDetails;
+pub use watch::WatchArgs;
 pub use why::Why;
 
 /// Inspect runs of the pipelines, read their logs, explain failures, stop and retry runs
@@ -55,13 +56,11 @@ pub enum RunsCommand {
     /// Print each change of a run until it is over
     ///
     /// Exits with 0 if the run succeeded, 1 if it failed or was stopped, 3 if a gate or a person
-    /// refused it, and 5 after --timeout. Names the command that approves a waiting action.
+    /// refused it, and 5 after --timeout. Names the command that approves a waiting action. With
+    /// --commit or --model-version, waits until the run has started.
     ///
-    /// Example: mlops runs watch 3f2a9c1e
-    Watch {
-        /// The run's id [default: the newest]
-        run: Option<String>,
-    },
+    /// Example: mlops runs watch --commit HEAD
+    Watch(WatchArgs),
     /// Explain why a run failed: its likely cause, and how to fix it
     ///
     /// Follows the run to the stage, action and build, or to the step that failed first, to its job,
@@ -113,7 +112,7 @@ pub async fn run(ctx: &Context, command: &RunsCommand) -> Result<RunsReport> {
             Box::pin(show::run(ctx, clients, name, run.as_deref())).await?
         }
         RunsCommand::Logs(args) => Box::pin(logs::run(ctx, clients, name, args)).await?,
-        RunsCommand::Watch { run } => watch::run(ctx, clients, name, run.as_deref()).await?,
+        RunsCommand::Watch(args) => Box::pin(watch::run(ctx, clients, &project, args)).await?,
         RunsCommand::Why { run } => why::run(ctx, clients, name, run.as_deref()).await?,
         RunsCommand::Stop { run, abandon } => {
             let run = project_runs::find(clients, name, Some(run)).await?;

@@ -14,7 +14,7 @@ use super::origin::{Origin, lines};
 use super::problem::toml_problem;
 use super::sections::{
     ArchitectureSection, Branches, CodeSource, DataSection, DeliverySection, ImageSection,
-    LocalSection, MonitorSection, PipelineSection, ValidateSection,
+    LocalSection, MonitorSection, PipelineSection, RetrainSection, ValidateSection,
 };
 
 /// The contents of `mlops.toml`.
@@ -50,6 +50,9 @@ pub struct ProjectFile {
     /// Production monitoring.
     #[serde(default)]
     pub monitor: MonitorSection,
+    /// Retraining.
+    #[serde(default)]
+    pub retrain: RetrainSection,
     /// Data validation.
     #[serde(default)]
     pub validate: ValidateSection,
@@ -63,6 +66,16 @@ impl ProjectFile {
     fn check(&self) -> Result<(), String> {
         self.deploy.check()?;
         self.check_delivery()?;
+        // The limits of the parameters in retraining.yaml.
+        for (key, value, most) in [
+            ("cool_down_hours", self.retrain.cool_down_hours, 8760),
+            ("maximum_per_day", self.retrain.maximum_per_day, 100),
+        ] {
+            if value > most {
+                return Err(format!("retrain.{key} is at most {most}"));
+            }
+        }
+        self.check_monitor()?;
         if let Some(layout) = self
             .image
             .base
@@ -124,6 +137,23 @@ impl ProjectFile {
                 "needs a `/`, `-`, `_` or `.`: the tags of other branches do not move in the image repository"
                     .to_owned(),
             );
+        }
+        Ok(())
+    }
+
+    /// The limits of the parameters in monitoring.yaml.
+    fn check_monitor(&self) -> Result<(), String> {
+        let monitor = &self.monitor;
+        let periods = u64::from(monitor.alarm_periods);
+        for (key, value, most) in [
+            ("minimum_records", monitor.minimum_records, u64::MAX),
+            ("every_hours", monitor.every_hours.into(), 24),
+            ("alarm_periods", periods, 7),
+            ("alarm_datapoints", monitor.alarm_datapoints.into(), periods),
+        ] {
+            if value == 0 || value > most {
+                return Err(format!("monitor.{key} must be between 1 and {most}"));
+            }
         }
         Ok(())
     }
@@ -243,15 +273,34 @@ impl Project {
             .collect())
     }
 
+    /// Returns the project with `section` at the end of its `mlops.toml`, and the file's new text. Writes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the new one is not valid.
+    pub fn with_section(&self, section: &str) -> Result<(Self, String)> {
+        let path = self.path(Path::new(FILE));
+        let mut text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(section);
+        Ok((Self::parse(&self.root, text.as_bytes())?, text))
+    }
+
     /// Reads `mlops.toml` in `root`.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let path = root.join(FILE);
         let bytes =
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let file = toml::from_slice(&bytes)
-            .map_err(|error| toml_problem(&bytes, &error))
+        Self::parse(root, &bytes)
+    }
+
+    fn parse(root: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = toml::from_slice(bytes)
+            .map_err(|error| toml_problem(bytes, &error))
             .and_then(|file: ProjectFile| file.check().map(|()| file))
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+            .map_err(|error| Failure::usage(format!("{}: {error}", root.join(FILE).display())))
             .hint("see docs/config.md for all keys")?;
         Ok(Self {
             root: root.to_owned(),
@@ -270,6 +319,21 @@ mod tests {
 
     const MINIMAL: &str =
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\n";
+
+    #[test]
+    fn a_section_is_added_at_the_end() {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!("{MINIMAL}\n[deploy]\nbake_seconds = 60");
+        std::fs::write(root.path().join(FILE), &text).unwrap();
+        let project = Project::read(root.path()).unwrap();
+        let (extended, written) = project.with_section("\n[delivery]\n").unwrap();
+        assert_eq!(written, format!("{text}\n\n[delivery]\n"));
+        assert!(extended.file.delivery.is_some());
+        assert_eq!(extended.file.deploy.bake_seconds, 60);
+        // The file itself is not changed, and a second section of the same name is not valid.
+        assert!(Project::read(root.path()).unwrap().file.delivery.is_none());
+        assert!(project.with_section("\n[deploy]\n").is_err());
+    }
 
     #[test]
     fn a_file_of_the_project_does_not_lead_out_of_it() {

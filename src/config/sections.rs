@@ -219,12 +219,43 @@ impl Default for PipelineSection {
 pub struct MonitorSection {
     /// The directory with statistics.json and constraints.json, versioned by git.
     pub baseline: PathBuf,
+    /// Fewest rows with which a run without violations means something.
+    pub minimum_records: u64,
+    /// Hours between two scheduled runs, and the length of their window.
+    pub every_hours: u32,
+    /// Number of scheduled runs that the alarm looks at.
+    pub alarm_periods: u32,
+    /// Number of them with violations that set it off.
+    pub alarm_datapoints: u32,
 }
 
 impl Default for MonitorSection {
     fn default() -> Self {
         Self {
             baseline: "baseline".into(),
+            minimum_records: 20,
+            every_hours: 24,
+            alarm_periods: 1,
+            alarm_datapoints: 1,
+        }
+    }
+}
+
+/// `[retrain]`
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrainSection {
+    /// Hours between the starts of two runs.
+    pub cool_down_hours: u32,
+    /// Maximum number of runs in 24 hours.
+    pub maximum_per_day: u32,
+}
+
+impl Default for RetrainSection {
+    fn default() -> Self {
+        Self {
+            cool_down_hours: 24,
+            maximum_per_day: 2,
         }
     }
 }

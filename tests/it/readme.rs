@@ -11,6 +11,7 @@ const COMMAND: &str = "$ cargo run --locked -- demo\n\n";
 /// Values that differ between runs, and their placeholders. Distances are estimated from one sketch
 /// per captured file, and the clock decides where the capture starts a new file.
 const VOLATILE: &[(&str, &str)] = &[
+    (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "WHEN"),
     (r"\b[0-9a-f]{7,}\b…?", "HEX"),
     (r"\b[0-9a-z]{12}\b", "RUN"),
     (r"\b\d+( min \d+)? s\b", "TIME"),

@@ -13,12 +13,13 @@ fn the_demo_runs_the_whole_workflow_and_keeps_the_project() {
     let demo = sandbox.program("", "sh", &["-c", &script]).success();
     for command in [
         "$ mlops --local init --name flights --yes",
-        "$ mlops image push",
         "$ mlops data push data/train flights",
         "$ mlops validate data/spoiled.csv",
-        "$ mlops train --branch develop",
-        "$ mlops models approve 1",
-        "$ mlops promote 1",
+        "$ mlops init --delivery --yes",
+        "$ git push --quiet codecommit develop",
+        "$ mlops runs watch --commit HEAD",
+        "$ mlops models approve 2",
+        "$ mlops runs watch --model-version 2",
         "$ mlops monitor run",
         "$ mlops lineage",
     ] {
@@ -31,9 +32,19 @@ fn the_demo_runs_the_whole_workflow_and_keeps_the_project() {
     };
 
     let models = json("models list");
+    // The second version came out of a push, and nobody deployed it by hand.
     let model = &models["models"][0];
-    assert_eq!(model["version"], 1, "{models}");
+    assert_eq!(model["version"], 2, "{models}");
     assert_eq!(model["status"], "Approved", "{models}");
+    let verified = json("releases verify");
+    assert_eq!(verified["release"], 2, "{verified}");
+    let runs = json("runs list");
+    let kinds = runs["runs"].as_array().unwrap().iter();
+    let succeeded = kinds.filter(|run| run["status"] == "Succeeded");
+    let mut kinds: Vec<&str> = succeeded.filter_map(|run| run["kind"].as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, ["deploy", "image", "ml", "training"], "{runs}");
 
     let lineage = json("lineage").to_string();
     let head = sandbox

@@ -198,6 +198,18 @@ pub async fn state(
     Ok(found.map(|execution| DeliveryState::of(execution.status())))
 }
 
+/// Returns the version that an execution of the deploy pipeline got with its event; `None` without one.
+pub async fn version(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result<Option<Version>> {
+    let found = get(clients, pipeline, id).await?;
+    Ok(found.as_ref().and_then(version_of))
+}
+
+fn version_of(execution: &PipelineExecution) -> Option<Version> {
+    let mut variables = execution.variables().iter();
+    let version = variables.find(|variable| variable.name() == Some("Version"))?;
+    version.resolved_value()?.parse().ok()
+}
+
 async fn get(
     clients: &Clients,
     pipeline: &Pipeline,
@@ -258,10 +270,6 @@ pub async fn outline(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result
     });
     let branch = actions().find_map(|action| action.branch.clone());
     let times = actions().flat_map(|action| [action.started, action.ended]);
-    // The deploy pipeline receives it as a variable.
-    let mut variables = described.variables().iter();
-    let deployed = variables.find(|variable| variable.name() == Some("Version"));
-    let deployed = deployed.and_then(|variable| variable.resolved_value());
     let summary = described.status_summary();
     let summary = summary.filter(|summary| !summary.is_empty());
     Ok(Execution {
@@ -274,7 +282,7 @@ pub async fn outline(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result
         trigger: Trigger::of(described.trigger()),
         branch: branch.or_else(|| pipeline.tag.clone()),
         revisions: revisions.collect(),
-        model_version: deployed.and_then(|version| version.parse().ok()),
+        model_version: version_of(&described),
         stages,
     })
 }

@@ -18,6 +18,16 @@ pub(super) enum Program {
     Git,
     /// Not a command: sends the requests of a later month to the endpoint.
     Traffic,
+    /// Not a command: writes a file with this text.
+    Write(&'static str, &'static str),
+    /// Not a command: replaces text in a file of the project.
+    Edit {
+        file: &'static str,
+        /// Texts and their replacements.
+        changes: &'static [(&'static str, &'static str)],
+        /// What they mean.
+        shown: &'static str,
+    },
 }
 
 const fn mlops(story: &'static str, arguments: &'static [&'static str], exit: i32) -> StoryStep {
@@ -55,6 +65,9 @@ pub(super) const ENDPOINT: &str = PROJECT;
 /// The file whose rows are sent to the endpoint, and the number of rows per request.
 pub(super) const TRAFFIC: (&str, usize) = ("data/production/july.csv", 20);
 
+/// What a scan of an image finds: the local cloud has no scanner.
+const FINDINGS: &str = ".mlops/findings.json";
+
 pub(super) const STORY: &[StoryStep] = &[
     git(
         "1. The operator creates a project, and deploys the architecture to the account.",
@@ -62,19 +75,9 @@ pub(super) const STORY: &[StoryStep] = &[
         &["init", "--quiet", "--initial-branch=develop"],
     ),
     mlops("", &["--local", "init", "--name", PROJECT, "--yes"], 0),
-    git(
-        "   Push the code to CodeCommit.",
-        &["push", "--quiet", "codecommit", "develop"],
-    ),
     mlops(
-        "2. The data scientist pushes the program to ECR as a container image.",
-        &["image", "push"],
-        0,
-    )
-    .by(DATA_SCIENTIST),
-    mlops(
-        "3. The data scientist uploads the training data to S3 as a version.",
-        &["data", "push", "data/train", "flights"],
+        "2. The data scientist uploads the training data to S3 as a version.",
+        &["data", "push", "data/train", PROJECT],
         0,
     )
     .by(DATA_SCIENTIST),
@@ -94,6 +97,7 @@ pub(super) const STORY: &[StoryStep] = &[
         "",
         &["commit", "--quiet", "-m", "Baseline of the training data"],
     ),
+    git("", PUSH).by(DATA_SCIENTIST),
     mlops(
         "   A good file passes validation.",
         &["validate", "data/good.csv"],
@@ -104,9 +108,22 @@ pub(super) const STORY: &[StoryStep] = &[
         &["validate", "data/spoiled.csv"],
         3,
     ),
+    StoryStep {
+        story: "3. The operator adds the pipelines. From now on, nobody starts anything by hand.",
+        program: Program::Write(FINDINGS, "{\"findings\": []}\n"),
+        arguments: &[],
+        exit: 0,
+        actor: None,
+    },
     mlops(
-        "4. The data scientist runs the pipeline: preprocess, train, evaluate, gate, register.",
-        &["train", "--branch", "develop"],
+        "",
+        &["local", "inject", "scan", "--repository", PROJECT, FINDINGS],
+        0,
+    ),
+    mlops("", &["init", "--delivery", "--yes"], 0),
+    mlops(
+        "   The newest commit is built, and its image starts the training: preprocess, train, evaluate, gate, register.",
+        WATCH_COMMIT,
         0,
     )
     .by(DATA_SCIENTIST),
@@ -117,14 +134,14 @@ pub(super) const STORY: &[StoryStep] = &[
     )
     .by(DATA_SCIENTIST),
     mlops(
-        "5. The approver approves version 1.",
+        "4. The approver approves version 1, which starts its deployment.",
         &["models", "approve", "1"],
         0,
     )
     .by(APPROVER),
-    mlops("   The ML engineer deploys it.", &["promote", "1"], 0).by(ML_ENGINEER),
+    mlops("", &["runs", "watch", "--model-version", "1"], 0).by(ML_ENGINEER),
     StoryStep {
-        story: "6. Months later, the endpoint receives different flights.",
+        story: "5. Months later, the endpoint receives different flights.",
         program: Program::Traffic,
         arguments: &[],
         exit: 0,
@@ -142,6 +159,34 @@ pub(super) const STORY: &[StoryStep] = &[
         0,
     )
     .by(READER),
+    StoryStep {
+        story: "6. The data scientist improves the model, and pushes the change: the pipelines do the rest.",
+        program: Program::Edit {
+            file: "pipeline.json",
+            changes: &[
+                ("\"DefaultValue\": 150", "\"DefaultValue\": 400"),
+                ("\"max_leaf_nodes\": \"31\"", "\"max_leaf_nodes\": \"15\""),
+            ],
+            shown: "more and smaller trees",
+        },
+        arguments: &[],
+        exit: 0,
+        actor: None,
+    },
+    git(
+        "",
+        &["commit", "--quiet", "--all", "-m", "More and smaller trees"],
+    ),
+    git("", PUSH).by(DATA_SCIENTIST),
+    mlops("", WATCH_COMMIT, 0).by(DATA_SCIENTIST),
+    mlops(
+        "   The new version beside the live one.",
+        &["models", "compare", "1", "2"],
+        0,
+    )
+    .by(APPROVER),
+    mlops("", &["models", "approve", "2"], 0).by(APPROVER),
+    mlops("", &["runs", "watch", "--model-version", "2"], 0).by(ML_ENGINEER),
     mlops(
         "7. An auditor reviews the state of the project.",
         &["status"],
@@ -161,6 +206,12 @@ pub(super) const STORY: &[StoryStep] = &[
     )
     .by(READER),
 ];
+
+/// Pushes the project to the repository in the account.
+const PUSH: &[&str] = &["push", "--quiet", "codecommit", "develop"];
+
+/// Follows what the newest commit started.
+const WATCH_COMMIT: &[&str] = &["runs", "watch", "--commit", "HEAD"];
 
 impl StoryStep {
     /// Runs the command with the role of an actor.
@@ -187,6 +238,10 @@ impl StoryStep {
             Program::Mlops => format!("mlops {}", words.collect::<Vec<_>>().join(" ")),
             Program::Git => format!("git {}", words.collect::<Vec<_>>().join(" ")),
             Program::Traffic => format!("(the application sends the rows of {})", TRAFFIC.0),
+            Program::Write(path, text) => format!("echo '{}' > {path}", text.trim_end()),
+            Program::Edit { file, shown, .. } => {
+                format!("(the data scientist edits {file}: {shown})")
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `mlops image pin` and `mlops image use`: select the image that a branch uses.
 
 use std::fmt;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -112,7 +111,7 @@ pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
     let path = project.root.join(FILE);
     let changed = std::fs::read_to_string(&path).ok().as_deref() != Some(&text);
     if changed {
-        write(&project.root, &path, &text)?;
+        mlops_validation::files::replace(&path, text.as_bytes())?;
     }
     if args.commit {
         git.commit(&[FILE], &format!("Pin the image {}", pin.digest))?;
@@ -126,18 +125,6 @@ pub(super) async fn run(ctx: &Context, args: &PinArgs) -> Result<PinReport> {
         file: FILE,
         changed,
     })
-}
-
-/// Writes the file atomically.
-fn write(directory: &Path, path: &Path, text: &str) -> Result<()> {
-    let doing = || format!("cannot write {}", path.display());
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(directory)
-        .with_context(doing)?;
-    file.write_all(text.as_bytes()).with_context(doing)?;
-    file.persist(path).with_context(doing)?;
-    Ok(())
 }
 
 /// Removes the pin; needs no access to AWS.

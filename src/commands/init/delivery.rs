@@ -1,5 +1,7 @@
 //! The program of builds and functions, and the pipelines of branches.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
 use mlops_core::error::{Failure, Hint};
 
@@ -7,7 +9,7 @@ use super::report::Deployed;
 use super::stacks;
 use crate::aws::Clients;
 use crate::aws::function_code::Code;
-use crate::config::Project;
+use crate::config::{FILE, Project};
 use crate::context::Context;
 use crate::delivery;
 use crate::infra::{self, Platform, Program};
@@ -31,6 +33,22 @@ pub(super) async fn inputs(
     }
     let own = delivery::own()?;
     Ok((Some(delivery::program(&own)), Some(own)))
+}
+
+/// Adds the section `[delivery]` to mlops.toml, if the pipelines could work with it.
+pub(super) async fn add_section(
+    ctx: &Context,
+    clients: &Clients,
+    project: &Project,
+) -> Result<Project> {
+    let section = scaffold::delivery_section(project.file.branches.develop.as_str());
+    let (extended, text) = project.with_section(&format!("\n{section}"))?;
+    delivery::check_builder(&extended, ctx.config.is_local())?;
+    infra::check_source(clients, &extended).await?;
+    mlops_validation::files::replace(&project.path(Path::new(FILE)), text.as_bytes())?;
+    ctx.progress
+        .say(format!("added the section [delivery] to {FILE}: commit it"));
+    Ok(extended)
 }
 
 /// Writes the files that the builds of `[delivery]` run. If some were missing, the pipelines would not find them in the

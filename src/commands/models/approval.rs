@@ -45,7 +45,11 @@ pub(super) async fn approve(ctx: &Context, args: &DecisionArgs) -> Result<Decisi
         let note = note.unwrap_or("approved by `mlops models approve`");
         models::approve(clients, &version.arn, note).await?;
     }
-    let next = ctx.command("status");
+    // With pipelines, the approval starts the deployment.
+    let next = match ctx.project()?.file.delivery {
+        Some(_) => ctx.command(&format!("runs watch --model-version {}", version.version)),
+        None => ctx.command("status"),
+    };
     Ok(Decision::new(
         group,
         version,

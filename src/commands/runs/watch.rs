@@ -1,11 +1,14 @@
 //! `mlops runs watch`: a line for each change of a run, until it is over.
 
+mod journey;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure, hinted};
+use mlops_core::names::Version;
 use mlops_core::text::{clean, duration, exact_time, state};
 use mlops_core::wait::Poll;
 use serde::Serialize;
@@ -14,8 +17,9 @@ use tokio::sync::Mutex;
 use super::RunsReport;
 use super::follow::Followed;
 use crate::aws::Clients;
-use crate::aws::project_runs::{self, ProjectRun, RunPart};
+use crate::aws::project_runs::{self, ProjectRun, RunPart, RunRef};
 use crate::aws::run_failure::{self, Outcome};
+use crate::config::Project;
 use crate::context::Context;
 
 /// A change of a step or an action.
@@ -55,13 +59,50 @@ impl fmt::Display for Change {
     }
 }
 
+/// Selects the run that `runs watch` follows.
+#[derive(Debug, clap::Args)]
+pub struct WatchArgs {
+    /// The run's id [default: the newest]
+    run: Option<String>,
+    /// Watch what a pushed commit started: the build of its image, then the training with that image
+    #[arg(long, value_name = "REVISION", conflicts_with = "run")]
+    commit: Option<String>,
+    /// Watch the deployment that the approval of this version started
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["run", "commit"])]
+    model_version: Option<Version>,
+}
+
 pub(super) async fn run(
     ctx: &Context,
     clients: &Clients,
-    project: &str,
-    run: Option<&str>,
+    project: &Project,
+    args: &WatchArgs,
 ) -> Result<RunsReport> {
-    let run = project_runs::find(clients, project, run).await?;
+    let name = project.file.name.as_str();
+    let run = if let Some(revision) = &args.commit {
+        Box::pin(journey::of_commit(ctx, clients, project, revision)).await?
+    } else if let Some(version) = args.model_version {
+        Box::pin(journey::of_version(ctx, clients, name, version)).await?
+    } else {
+        let run = project_runs::find(clients, name, args.run.as_deref()).await?;
+        follow(ctx, clients, name, &run).await?
+    };
+    Ok(RunsReport::Followed(Followed {
+        run: run.id().to_owned(),
+        status: run.status().clone(),
+    }))
+}
+
+/// Prints each change of a run until it is over, or until nobody reads.
+///
+/// # Errors
+/// It did not succeed.
+async fn follow(
+    ctx: &Context,
+    clients: &Clients,
+    project: &str,
+    run: &RunRef,
+) -> Result<ProjectRun> {
     let id = run.id();
     let show = ctx.command(&format!("runs show {id}"));
     let _note = ctx.on_interrupt(format!("the run continues: {show}"));
@@ -72,7 +113,7 @@ pub(super) async fn run(
             &format!("the run {id}"),
             |_| {},
             || async {
-                let run = project_runs::describe(clients, project, &run).await?;
+                let run = project_runs::describe(clients, project, run).await?;
                 let mut seen = seen.lock().await;
                 let open = print_changes(ctx, &run, &mut seen)?;
                 if run.status().is_over() || !open {
@@ -87,12 +128,8 @@ pub(super) async fn run(
     if open && !run.status().has_succeeded() {
         return Err(ended(ctx, clients, &run).await);
     }
-    let status = run.status().clone();
-    ctx.progress.say(format!("run {id}: {status}"));
-    Ok(RunsReport::Followed(Followed {
-        run: id.to_owned(),
-        status,
-    }))
+    ctx.progress.say(format!("run {id}: {}", run.status()));
+    Ok(run)
 }
 
 /// Prints what changed; returns false if stdout was closed.

@@ -33,6 +33,7 @@ pub(super) const NOT_PROVOKED: &[(&str, &str, &str)] = &[
         "another analyzer",
     ),
     ("data push", "s3:HeadObject", "an interrupted push"),
+    ("runs watch", "ecr:DescribeImages", "a pushed commit"),
     (
         "status",
         "cloudformation:DescribeStackEvents",

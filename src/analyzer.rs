@@ -20,6 +20,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mlops_validation::{self as validation, Baseline, Constraints, Violations, files};
 use serde::Serialize;
 
+use crate::monitoring::MonitoringReport;
+
 mod dataset;
 mod job;
 mod lines;
@@ -57,9 +59,7 @@ pub struct Analysis {
 /// Invalid configuration, or data that cannot be read, parsed, checked or written. The message file
 /// contains the same text.
 pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Result<Analysis> {
-    let base = environment
-        .get("SAGEMAKER_BASE_DIR")
-        .map_or_else(|| PathBuf::from(BASE), PathBuf::from);
+    let base = base(environment);
     let result = AnalyzerJob::read(environment, &base).and_then(|job| analyse(&job, now));
     let text = match &result {
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
@@ -71,6 +71,29 @@ pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Resu
         Err(error) => Err(error),
         Ok(analysis) => told.map(|()| analysis),
     }
+}
+
+fn base(environment: &BTreeMap<String, String>) -> PathBuf {
+    let replaced = environment.get("SAGEMAKER_BASE_DIR");
+    replaced.map_or_else(|| PathBuf::from(BASE), PathBuf::from)
+}
+
+/// Writes the message of a job whose analysis is not one of Model Monitor.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn tell(
+    environment: &BTreeMap<String, String>,
+    result: &Result<MonitoringReport>,
+) -> Result<()> {
+    let text = match result {
+        Ok(report) => match report.too_few() {
+            Some(reason) => reason,
+            None => message(report.violations.len()),
+        },
+        Err(error) => mlops_core::error::message(error),
+    };
+    write_message(&base(environment).join(MESSAGE), &text)
 }
 
 fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {

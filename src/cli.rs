@@ -64,6 +64,8 @@ enum Command {
     Notebook(commands::notebook::NotebookCommand),
     #[command(subcommand)]
     Monitor(commands::monitor::MonitorCommand),
+    #[command(subcommand)]
+    Retrain(commands::retrain::RetrainCommand),
     Validate(commands::validate::ValidateArgs),
     Train(commands::train::TrainArgs),
     #[command(subcommand)]
@@ -185,6 +187,9 @@ pub async fn run(cli: Cli, interrupts: Interrupts) -> Result<Exit> {
         Command::Monitor(command) => ctx
             .output
             .report(&commands::monitor::run(&ctx, command).await?),
+        Command::Retrain(command) => ctx
+            .output
+            .report(&Box::pin(commands::retrain::run(&ctx, command)).await?),
         Command::Validate(args) => ctx
             .output
             .report(&commands::validate::run(&ctx, args).await?),

@@ -22,6 +22,7 @@ pub mod notebook;
 pub mod plan;
 pub mod promote;
 pub mod releases;
+pub mod retrain;
 pub mod rollback;
 pub mod runs;
 pub mod status;

@@ -428,6 +428,52 @@ pub fn secret_directory() -> Option<PathBuf> {
         .map(|directory| directory.join("mlops"))
 }
 
+/// The handler of the Lambda function that this program is, as its configuration names it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the environment"
+)]
+pub fn lambda_handler() -> Option<String> {
+    env::var("_HANDLER").ok()
+}
+
+/// The variables of the retrain gate (retraining.yaml), by name.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the environment"
+)]
+pub fn gate_variable(name: GateVariable) -> Option<String> {
+    env::var(name.as_str()).ok()
+}
+
+/// A variable of the retrain gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateVariable {
+    /// The project.
+    Project,
+    /// The artifact bucket.
+    Bucket,
+    /// The ML pipeline.
+    Pipeline,
+    /// Hours between two starts.
+    CoolDownHours,
+    /// Maximum number of starts in 24 hours.
+    MaximumPerDay,
+}
+
+impl GateVariable {
+    /// The variable's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "MLOPS_PROJECT",
+            Self::Bucket => "MLOPS_BUCKET",
+            Self::Pipeline => "MLOPS_PIPELINE",
+            Self::CoolDownHours => "MLOPS_COOL_DOWN_HOURS",
+            Self::MaximumPerDay => "MLOPS_MAXIMUM_PER_DAY",
+        }
+    }
+}
+
 /// The address of the Lambda Runtime API: `HOST:PORT`.
 #[expect(
     clippy::disallowed_methods,

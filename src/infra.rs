@@ -19,11 +19,13 @@ mod delivery;
 mod deploy;
 mod events;
 mod history;
+mod monitoring;
 mod outline;
 mod outputs;
 mod part;
 mod preview;
 mod program;
+mod retraining;
 mod stacks;
 mod statements;
 mod teardown;
@@ -33,10 +35,12 @@ pub use deploy::{
     Prepared, StackFailed, clear, deploy, discard, execute, is_deployed, lost, prepare, unchanged,
 };
 pub use history::{Deployment, last_deployments, was_rolled_back};
+pub use monitoring::monitoring_stack;
 pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview, preview_deletion};
 pub use program::Program;
+pub use retraining::{Switches, retraining_stack};
 pub use stacks::{
     Inputs, StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack,
     endpoint_template_sha256, initial_stack, validation_stack,

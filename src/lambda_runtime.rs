@@ -1,10 +1,11 @@
 //! Runs this binary as a Lambda function: if its name is `bootstrap`, it polls the Runtime API for
-//! events and validates the data that they name. (`provided.al2023`, without a crate: the loop
+//! events. The function's handler says what it does with them: `retrain-gate` decides about retraining, any other
+//! validates the data that the event names. (`provided.al2023`, without a crate: the loop
 //! needs four requests, and `lambda_runtime` would bring a second HTTP client.)
 //!
 //! ```text
-//! GET  invocation/next ── event ── `mlops validate` on S3 ── POST invocation/ID/response
-//!                                                        └── POST invocation/ID/error
+//! GET  invocation/next ── event ─┬─ `mlops validate` on S3 ─┬─ POST invocation/ID/response
+//!                                └─ retraining::Gate ───────┴─ POST invocation/ID/error
 //! ```
 
 use std::path::Path;
@@ -17,6 +18,38 @@ use serde_json::{Value, json};
 use crate::progress::write_stderr;
 
 mod event;
+mod gate;
+
+/// What the function does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handler {
+    Validation,
+    RetrainGate,
+}
+
+impl Handler {
+    fn of(name: Option<&str>) -> Self {
+        match name {
+            Some("retrain-gate") => Self::RetrainGate,
+            _ => Self::Validation,
+        }
+    }
+
+    async fn handle(self, event: &[u8]) -> Result<Value> {
+        match self {
+            Self::Validation => event::handle(event).await,
+            Self::RetrainGate => Box::pin(gate::handle(event)).await,
+        }
+    }
+
+    /// The beginning of the types of errors.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Validation => "Validation",
+            Self::RetrainGate => "Retraining",
+        }
+    }
+}
 
 /// The version of the Runtime API.
 const VERSION: &str = "2018-06-01";
@@ -51,6 +84,7 @@ async fn serve() -> Result<()> {
         .hint(
             "a program named `bootstrap` runs as a Lambda function; rename it to `mlops` elsewhere",
         )?;
+    let handler = Handler::of(crate::config::lambda_handler().as_deref());
     let runtime = format!("http://{api}/{VERSION}/runtime");
     // No timeout: the process may be frozen for hours while it waits for an event.
     let client = reqwest::Client::builder().no_proxy().build()?;
@@ -68,11 +102,15 @@ async fn serve() -> Result<()> {
             .map(str::to_owned)
             .ok_or_else(|| anyhow!("the event has no request id"))?;
         let event = next.bytes().await.context("the event is truncated")?;
-        let (what, kind, body) = match event::handle(&event).await {
+        let (what, kind, body) = match handler.handle(&event).await {
             Ok(answer) => ("response", None, answer),
             Err(error) => {
                 write_stderr(&format!("error: {}", one_line(&error)));
-                ("error", Some(kind(&error)), failure(&error))
+                (
+                    "error",
+                    Some(kind(handler, &error)),
+                    failure(handler, &error),
+                )
             }
         };
         let mut request = client
@@ -91,16 +129,17 @@ async fn serve() -> Result<()> {
 }
 
 /// Formats an error for the Runtime API.
-fn failure(error: &anyhow::Error) -> Value {
-    json!({"errorType": kind(error), "errorMessage": one_line(error)})
+fn failure(handler: Handler, error: &anyhow::Error) -> Value {
+    json!({"errorType": kind(handler, error), "errorMessage": one_line(error)})
 }
 
-fn kind(error: &anyhow::Error) -> &'static str {
-    match exit(error) {
-        Exit::Usage => "Validation.BadEvent",
-        Exit::Credentials => "Validation.AccessDenied",
-        _ => "Validation.Failed",
-    }
+fn kind(handler: Handler, error: &anyhow::Error) -> String {
+    let kind = match exit(error) {
+        Exit::Usage => "BadEvent",
+        Exit::Credentials => "AccessDenied",
+        _ => "Failed",
+    };
+    format!("{}.{kind}", handler.prefix())
 }
 
 /// Returns the message and the hints of an error.
@@ -122,7 +161,7 @@ mod tests {
             .hint("name some")
             .unwrap_err();
         assert_eq!(
-            failure(&error),
+            failure(Handler::Validation, &error),
             json!({"errorType": "Validation.BadEvent", "errorMessage": "no data (hint: name some)"})
         );
     }

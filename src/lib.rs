@@ -24,4 +24,5 @@ pub(crate) mod project_data;
 pub(crate) mod project_image;
 pub mod prompt;
 pub mod releases;
+pub mod retraining;
 pub mod scaffold;

@@ -8,6 +8,9 @@ use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 use serde::Serialize;
 
 mod html;
+pub mod job;
+mod publish;
+pub mod run;
 mod shape;
 mod table;
 
@@ -29,6 +32,9 @@ pub struct MonitoringReport {
     pub features: Vec<FeatureReport>,
     /// The violations of the constraints.
     pub violations: Vec<Violation>,
+    /// Fewest rows of production data with which a run without violations means something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_records: Option<u64>,
 }
 
 /// One column in the baseline and now.
@@ -91,7 +97,32 @@ impl MonitoringReport {
             baseline_rows: baseline.statistics.as_ref().map(|s| s.dataset.item_count),
             features,
             violations: violations.violations,
+            minimum_records: None,
         }
+    }
+
+    /// Requires this many rows for a run without violations to mean something.
+    #[must_use]
+    pub fn requiring(mut self, rows: u64) -> Self {
+        self.minimum_records = Some(rows);
+        self
+    }
+
+    /// Why the run says nothing although it found no violations: it read too few rows.
+    pub fn too_few(&self) -> Option<String> {
+        let minimum = self.minimum_records?;
+        (self.violations.is_empty() && self.rows < minimum).then(|| {
+            format!(
+                "not enough data: {}, and `monitor.minimum_records` is {minimum}",
+                counted(self.rows, "row")
+            )
+        })
+    }
+
+    /// The largest distance of a feature; `None` if none was measured.
+    pub fn largest_distance(&self) -> Option<f64> {
+        let distances = self.features.iter().filter_map(|feature| feature.distance);
+        distances.max_by(f64::total_cmp)
     }
 
     /// Returns the features that drifted.

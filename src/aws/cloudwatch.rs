@@ -139,6 +139,28 @@ fn reason(history: &str) -> Option<String> {
     (new["stateValue"] == "ALARM").then(|| new["stateReason"].as_str().unwrap_or("").to_owned())
 }
 
+/// Sets an alarm to OK; nothing happens if it does not exist. CloudWatch evaluates it again with its next period.
+pub async fn set_ok(clients: &Clients, alarm: &str, reason: &str) -> Result<()> {
+    if alarms(clients, &[alarm.to_owned()]).await?.is_empty() {
+        return Ok(());
+    }
+    let input = json!({"AlarmName": alarm, "StateValue": "OK", "StateReason": reason});
+    let _: Value = call(clients, "SetAlarmState", &input).await?;
+    Ok(())
+}
+
+/// Maximum number of metrics in a request.
+const DATA: usize = 1000;
+
+/// Writes metrics: each is a `MetricDatum`.
+pub async fn put_metrics(clients: &Clients, namespace: &str, data: Vec<Value>) -> Result<()> {
+    for data in data.chunks(DATA) {
+        let input = json!({"Namespace": namespace, "MetricData": data});
+        let _: Value = call(clients, "PutMetricData", &input).await?;
+    }
+    Ok(())
+}
+
 async fn call<T: DeserializeOwned>(clients: &Clients, operation: &str, input: &Value) -> Result<T> {
     let target = format!("GraniteServiceVersion20100801.{operation}");
     let answer = signed::json(

@@ -32,6 +32,11 @@ impl Store {
         self.address(format!("{}{run}/", self.prefix()))
     }
 
+    /// A file of the baseline that the scheduled monitor compares with.
+    pub fn baseline(&self, name: &str) -> S3Uri {
+        self.address(format!("monitoring/.baseline/{}/{name}", self.endpoint))
+    }
+
     /// Writes one file of a run.
     pub async fn put(
         &self,

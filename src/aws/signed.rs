@@ -165,7 +165,12 @@ pub(super) async fn json<T: DeserializeOwned>(
     };
     let response = post(clients, &request).await?;
     if response.status == 200 {
-        let answer = serde_json::from_slice(&response.body);
+        // An operation without output may answer with nothing.
+        let body: &[u8] = match response.body.as_slice() {
+            [] => b"{}",
+            body => body,
+        };
+        let answer = serde_json::from_slice(body);
         return Ok(Ok(answer.with_context(|| {
             format!("the response of {target} cannot be read")
         })?));

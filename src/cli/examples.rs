@@ -110,6 +110,25 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("monitor run", &["mlops monitor run --local --output json"]),
     ("monitor report", &["mlops monitor report --output json"]),
+    ("monitor enable", &["mlops monitor enable --output json"]),
+    ("monitor disable", &["mlops monitor disable --output json"]),
+    ("monitor status", &["mlops monitor status --output json"]),
+    (
+        "retrain schedule",
+        &["mlops retrain schedule 'rate(7 days)'"],
+    ),
+    ("retrain on-data", &["mlops retrain on-data --output json"]),
+    (
+        "retrain on-drift",
+        &["mlops retrain on-drift --output json"],
+    ),
+    ("retrain off", &["mlops retrain off"]),
+    ("retrain now", &["mlops retrain now --output json"]),
+    (
+        "retrain test",
+        &["mlops retrain test --event data --output json"],
+    ),
+    ("retrain status", &["mlops retrain status --output json"]),
     (
         "validate",
         &[

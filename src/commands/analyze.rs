@@ -10,20 +10,34 @@ use serde::Serialize;
 use crate::analyzer::{self, Analysis};
 use crate::config::analyzer_environment;
 use crate::context::Context;
+use crate::monitoring::{MonitoringReport, job};
 use crate::output::Report;
 
 /// Summary of the analysis, for the job's log.
 #[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct Analyzed(Analysis);
+#[serde(untagged)]
+pub enum Analyzed {
+    /// A job of Model Monitor.
+    Analysis(Analysis),
+    /// A job of the project's own schedule.
+    Monitor(Box<MonitoringReport>),
+}
 
 /// Runs the job described by the environment. Violations are not a failure: they are reported in
 /// the job's exit message and files.
 pub async fn run(ctx: &Context) -> Result<Analyzed> {
     let now = ctx.now();
-    let analysis =
-        tokio::task::spawn_blocking(move || analyzer::run(&analyzer_environment(), now)).await??;
-    Ok(Analyzed(analysis))
+    let environment = analyzer_environment();
+    if let Some(settings) = environment.get(job::VARIABLE) {
+        let report = job::run(ctx.aws().await?, settings).await;
+        return match analyzer::tell(&environment, &report) {
+            Ok(()) => Ok(Analyzed::Monitor(Box::new(report?))),
+            // The analysis failed; report that even if the message cannot be written.
+            Err(error) => Err(report.err().unwrap_or(error)),
+        };
+    }
+    let analysis = tokio::task::spawn_blocking(move || analyzer::run(&environment, now)).await??;
+    Ok(Analyzed::Analysis(analysis))
 }
 
 impl Report for Analyzed {}
@@ -35,7 +49,10 @@ impl fmt::Display for Analyzed {
             columns,
             violations,
             files,
-        } = &self.0;
+        } = match self {
+            Self::Analysis(analysis) => analysis,
+            Self::Monitor(report) => return report.fmt(f),
+        };
         write!(f, "{rows} rows, {columns} columns: ")?;
         match violations {
             None => writeln!(f, "baseline suggested")?,

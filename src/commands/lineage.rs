@@ -4,7 +4,8 @@ use anyhow::{Result, anyhow};
 use mlops_core::error::Hint;
 use mlops_core::names::Version;
 
-use crate::aws::sagemaker::{models, runs};
+use crate::aws::sagemaker::models;
+use crate::aws::sagemaker::runs::{self, Origin};
 use crate::aws::{hosting, lineage};
 use crate::context::Context;
 
@@ -55,9 +56,9 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
         .await?
         .ok_or_else(|| anyhow!("{group} no longer has version {}", chosen.version))
         .hint(format!("list the versions with `{list}`"))?;
-    let branch = match &model.run_arn {
-        Some(run) => runs::origin_of(clients, run).await?.branch,
-        None => None,
+    let origin = match &model.run_arn {
+        Some(run) => runs::origin_of(clients, run).await?,
+        None => Origin::default(),
     };
     let graph = lineage::graph(clients, &chosen.arn)
         .await?
@@ -69,5 +70,5 @@ pub async fn run(ctx: &Context, args: &LineageArgs) -> Result<LineageReport> {
             status: endpoint.status,
             configuration: endpoint.configuration,
         });
-    Ok(LineageReport::new(group, model, branch, &graph, endpoint))
+    Ok(LineageReport::new(group, model, origin, &graph, endpoint))
 }

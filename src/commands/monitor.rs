@@ -1,26 +1,26 @@
 //! `mlops monitor`: compares production data with the baseline.
 
+mod schedule;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_validation::capture::Window;
-use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
+use mlops_validation::{Baseline, files};
 use serde::Serialize;
 
+use self::schedule::{ScheduleStatus, Switched};
+use crate::aws::Clients;
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3::S3Uri;
-use crate::aws::{Clients, capture};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
+use crate::monitoring::run::{BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, compare};
 use crate::output::Report;
-
-/// The baseline that a run was compared with, stored next to its result.
-const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
-const BASELINE_STATISTICS: &str = "baseline_statistics.json";
 
 /// Monitor the model in production
 #[derive(Debug, clap::Subcommand)]
@@ -34,6 +34,23 @@ pub enum MonitorCommand {
     ///
     /// Example: mlops monitor run --hours 24
     Run(RunArgs),
+    /// Compare captured traffic by a schedule, and set off an alarm on violations
+    ///
+    /// Stores the project's baseline in the artifact bucket, and deploys a schedule of EventBridge
+    /// that starts a Processing job of the analyzer every `monitor.every_hours`. The job compares the
+    /// traffic of that time, stores the result, and writes metrics. The alarm PROJECT-drift-data-quality
+    /// goes off on violations. Run it again after a change of the baseline or of mlops.toml.
+    ///
+    /// Example: mlops monitor enable
+    Enable,
+    /// Delete the schedule and its alarms; results and baseline stay
+    ///
+    /// Example: mlops monitor disable
+    Disable,
+    /// Show the schedule, its alarms and its newest result
+    ///
+    /// Example: mlops monitor status
+    Status,
     /// Show the newest result, or that of an earlier run
     ///
     /// Example: mlops monitor report --html drift.html
@@ -81,25 +98,36 @@ pub struct Monitored {
     exit: Exit,
 }
 
-/// Runs the monitor, or shows a result.
-pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<Monitored> {
-    match command {
-        MonitorCommand::Run(args) => analyse(ctx, args).await,
-        MonitorCommand::Report(args) => show(ctx, args).await,
-    }
+/// The result of a command.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum MonitorReport {
+    /// `run`, `report`
+    Monitored(Box<Monitored>),
+    /// `enable`, `disable`
+    Switched(Switched),
+    /// `status`
+    Status(ScheduleStatus),
+}
+
+/// Runs the monitor, schedules it, or shows a result.
+pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<MonitorReport> {
+    Ok(match command {
+        MonitorCommand::Run(args) => {
+            MonitorReport::Monitored(Box::new(Box::pin(analyse(ctx, args)).await?))
+        }
+        MonitorCommand::Report(args) => {
+            MonitorReport::Monitored(Box::new(Box::pin(show(ctx, args)).await?))
+        }
+        MonitorCommand::Enable => MonitorReport::Switched(schedule::enable(ctx).await?),
+        MonitorCommand::Disable => MonitorReport::Switched(schedule::disable(ctx).await?),
+        MonitorCommand::Status => MonitorReport::Status(schedule::status(ctx).await?),
+    })
 }
 
 async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let project = ctx.project()?;
-    let directory = project.path(&project.file.monitor.baseline);
-    let mut baseline = Baseline::read(
-        &directory.join(files::CONSTRAINTS),
-        Some(&directory.join(files::STATISTICS)),
-    )
-    .hint("create a baseline with `mlops validate --suggest DATA`")?;
-    if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
-        baseline.constraints.set_rules(rules);
-    }
+    let baseline = baseline(&project)?;
     let window = Window {
         since: match args.hours {
             Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
@@ -111,63 +139,43 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let platform = infra::platform(clients, &project).await?;
     let endpoint = project.file.name.as_str();
     let store = Store::new(&platform.artifact_bucket, endpoint);
-    let address = match &args.capture {
+    let traffic = match &args.capture {
         Some(address) => address.clone(),
         None => monitoring_store::captured(&platform.capture_bucket, endpoint),
     };
-    let mut objects = capture::objects(clients, &address).await?;
-    objects.retain(|object| window.may_hold(&object.key));
-    if objects.is_empty() {
-        return Err(no_traffic(&address, window));
-    }
     let task = ctx.progress.items("comparing captured traffic", 1);
-    let sources: Vec<Source> = objects
-        .iter()
-        .map(|object| Source::stream(object.to_string(), capture::opener(clients, object, None)))
-        .collect();
-    let known = baseline.clone();
-    let profiled = tokio::task::spawn_blocking(move || {
-        validation::profile(sources, &Format::Capture(window), Some(&known))
-    });
-    let profile = profiled.await?.map_err(|error| {
-        if error.is_empty() {
-            no_traffic(&address, window)
-        } else {
-            error.into()
-        }
-    })?;
-    let statistics = profile.statistics();
-    let failed = |text: String| Failure::new(Exit::Failed, text);
-    let violations =
-        validation::check(&profile, &statistics, &baseline, ctx.now()).map_err(failed)?;
+    let comparison = Comparison {
+        endpoint,
+        store: &store,
+        traffic: &traffic,
+        window,
+        baseline,
+        minimum_records: project.file.monitor.minimum_records,
+        now: ctx.now(),
+    };
+    let (report, run) = compare(clients, comparison).await?;
     drop(task);
-    let run = ctx.now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-    let rules = baseline.constraints.rules_of(None).set;
-    let suggested = Constraints::suggest_by(&statistics, rules);
-    let mut results = vec![
-        (BASELINE_CONSTRAINTS, files::render(&baseline.constraints)?),
-        (files::STATISTICS, files::render(&statistics)?),
-        (files::CONSTRAINTS, files::render(&suggested)?),
-    ];
-    if let Some(before) = &baseline.statistics {
-        results.push((BASELINE_STATISTICS, files::render(before)?));
-    }
-    // The violations are written last: a run that has them is complete.
-    results.push((files::VIOLATIONS, files::render(&violations)?));
-    for (name, bytes) in results {
-        store.put(clients, &run, name, bytes).await?;
-    }
-    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations);
+    let is_fine = report.violations.is_empty() && report.too_few().is_none();
     Ok(Monitored {
-        exit: if report.violations.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Refused
-        },
+        exit: if is_fine { Exit::Done } else { Exit::Refused },
         stored: store.run(&run).to_string(),
         page: None,
         report,
     })
+}
+
+/// Reads the baseline of the project.
+fn baseline(project: &Project) -> Result<Baseline> {
+    let directory = project.path(&project.file.monitor.baseline);
+    let mut baseline = Baseline::read(
+        &directory.join(files::CONSTRAINTS),
+        Some(&directory.join(files::STATISTICS)),
+    )
+    .hint("create a baseline with `mlops validate --suggest DATA`")?;
+    if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
+        baseline.constraints.set_rules(rules);
+    }
+    Ok(baseline)
 }
 
 async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
@@ -213,30 +221,22 @@ async fn store(clients: &Clients, project: &Project) -> Result<Store> {
     Ok(Store::new(bucket, project.file.name.as_str()))
 }
 
-fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
-    let (when, hint) = if window == Window::default() {
-        (
-            "",
-            "send requests to the endpoint; they are captured within a minute or two",
-        )
-    } else {
-        (
-            " in that time",
-            "omit --since, --until and --hours to read everything",
-        )
-    };
-    mlops_core::error::hinted(
-        Failure::new(
-            Exit::Failed,
-            format!("no captured requests under {address}{when}"),
-        ),
-        hint,
-    )
+impl Report for MonitorReport {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Monitored(monitored) => monitored.exit,
+            Self::Switched(_) | Self::Status(_) => Exit::Done,
+        }
+    }
 }
 
-impl Report for Monitored {
-    fn exit(&self) -> Exit {
-        self.exit
+impl fmt::Display for MonitorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Monitored(monitored) => monitored.fmt(f),
+            Self::Switched(switched) => switched.fmt(f),
+            Self::Status(status) => status.fmt(f),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use crate::aws::{self, cloudformation};
 use crate::context::Context;
 use crate::delivery;
-use crate::infra::{self, Inputs, PARTS, Part, Platform};
+use crate::infra::{self, Inputs, PARTS, Part, Platform, Switches};
 
 mod report;
 
@@ -77,6 +77,10 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
             let spec = infra::validation_stack(&project, &platform, &key, architecture);
             let is_new = !deployed.contains(&Part::Validation);
             specs.push((Part::Validation, is_new, spec));
+        }
+        if let Some(switches) = Switches::deployed(clients, &project).await? {
+            let spec = infra::retraining_stack(&project, program, &switches);
+            specs.push((Part::Retraining, false, spec));
         }
         specs.extend(wanted.iter().map(|(stack, branch)| {
             let mut same = branches.iter().filter(|known| known.name == *stack);

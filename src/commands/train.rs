@@ -60,6 +60,21 @@ pub struct TrainArgs {
     /// The version of the data set [default: the newest]
     #[arg(long, value_name = "VERSION")]
     data_version: Option<String>,
+    /// Record why the run is started; `mlops runs show`, `status` and `lineage` show it
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+}
+
+/// Maximum length of a reason, which is stored in the description of the execution.
+const LONGEST_REASON: usize = 300;
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control) {
+        return Err(format!(
+            "expected at most {LONGEST_REASON} characters on one line"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
@@ -101,7 +116,8 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let data_version = args.data_version.as_deref();
     let wanted = resolve::check_parameters(&source, &args.parameters, data_version, args.image)?;
     let clients = ctx.aws_for(&project).await?;
-    let start = resolve::start(ctx, clients, &project, source, wanted).await?;
+    let mut start = resolve::start(ctx, clients, &project, source, wanted).await?;
+    start.origin.reason.clone_from(&args.reason);
 
     let name = project.file.name.as_str();
     let registered = pipelines::upsert(clients, name, &start.definition, &start.role).await?;

@@ -252,6 +252,7 @@ pub fn endpoint_overrides() -> Vec<String> {
 
 /// The variables of the analyzer's container contract (docs/analyzer.md).
 const ANALYZER: &[&str] = &[
+    "MLOPS_MONITOR",
     "SAGEMAKER_BASE_DIR",
     "analysis_type",
     "baseline_constraints",

@@ -23,6 +23,10 @@ pub enum Part {
     Workbench,
     /// What the pipelines of all branches share; each branch has a stack of its own.
     Delivery,
+    /// The scheduled monitor, deployed by `mlops monitor enable`.
+    Monitoring,
+    /// The retrain gate, deployed by `mlops retrain`.
+    Retraining,
     /// The validation function, deployed by `validate --on lambda`.
     Validation,
     /// The endpoint, deployed by `promote`.
@@ -30,7 +34,7 @@ pub enum Part {
 }
 
 /// Every part, in the order in which they are deployed; each needs only earlier ones.
-pub const PARTS: [Part; 9] = [
+pub const PARTS: [Part; 11] = [
     Part::Data,
     Part::Network,
     Part::Registry,
@@ -38,6 +42,8 @@ pub const PARTS: [Part; 9] = [
     Part::Governance,
     Part::Workbench,
     Part::Delivery,
+    Part::Monitoring,
+    Part::Retraining,
     Part::Validation,
     Part::Endpoint,
 ];
@@ -53,6 +59,8 @@ impl Part {
             Self::Governance => "governance",
             Self::Workbench => "workbench",
             Self::Delivery => "delivery",
+            Self::Monitoring => "monitoring",
+            Self::Retraining => "retraining",
             Self::Validation => "validation",
             Self::Endpoint => "endpoint",
         }
@@ -65,7 +73,10 @@ impl Part {
 
     /// Whether another command than `mlops init` deploys it, when it needs it.
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::Validation | Self::Endpoint)
+        matches!(
+            self,
+            Self::Monitoring | Self::Retraining | Self::Validation | Self::Endpoint
+        )
     }
 
     /// The parts that `mlops init` deploys for a project, in their order. Other commands deploy the rest when they

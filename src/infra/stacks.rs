@@ -205,7 +205,9 @@ pub fn initial_stack(project: &Project, part: Part, inputs: &Inputs) -> StackSpe
             parameters.extend(program::parameters(project, found));
             DELIVERY
         }
-        Part::Validation | Part::Endpoint => panic!("`mlops init` does not deploy {part:?}"),
+        Part::Monitoring | Part::Retraining | Part::Validation | Part::Endpoint => {
+            panic!("`mlops init` does not deploy {part:?}")
+        }
     };
     let mut spec = StackSpec::new(project, part, template, parameters);
     if part == Part::Governance {

@@ -133,6 +133,9 @@ fn meter(feature: &FeatureReport) -> String {
 }
 
 fn violations(report: &MonitoringReport) -> String {
+    if let Some(reason) = report.too_few() {
+        return format!("<h2>Violations</h2>\n<p>{}.</p>\n", escape(&reason));
+    }
     if report.violations.is_empty() {
         return "<h2>Violations</h2>\n<p>None.</p>\n".to_owned();
     }
@@ -195,6 +198,7 @@ mod tests {
                 description: evil.to_owned(),
                 ..Violation::default()
             }],
+            minimum_records: None,
         };
         let page = report.html();
         assert!(!page.contains("<script"), "{page}");

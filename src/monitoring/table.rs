@@ -36,6 +36,9 @@ impl fmt::Display for MonitoringReport {
             ))?;
         }
         writeln!(f)?;
+        if let Some(reason) = self.too_few() {
+            return writeln!(f, "{reason}");
+        }
         if self.violations.is_empty() {
             return writeln!(f, "no violations");
         }

@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs/roles.md"
 ACTORS = [
     "data-scientist", "ml-engineer", "approver", "reader", "image-build", "ml-build", "deploy-build", "training",
     "validation", "monitor", "endpoint", "retrain-gate", "deployer", "pipeline", "deploy-pipeline", "events",
+    "scheduler",
 ]
 ACCOUNT, REGION = "000000000000", "us-east-1"
 DENIALS = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
@@ -132,6 +133,9 @@ CALLS = {
     ("s3:PutObject", "artifacts: `runs/1/model.tar.gz`"): s3("put_object", "artifacts", "runs/1/model.tar.gz", Body=b"1"),
     ("s3:PutObject", "artifacts: `monitoring/1.json`"): s3("put_object", "artifacts", "monitoring/1.json", Body=b"1"),
     ("s3:PutObject", "artifacts: `releases/flights/1.json`"): s3("put_object", "artifacts", "releases/flights/1.json", Body=b"1"),
+    ("s3:PutObject", "artifacts: `retraining/state.json`"): s3(
+        "put_object", "artifacts", "retraining/state.json", Body=b"1"
+    ),
     ("s3:GetObject", "another project's bucket"): Call(
         "s3", "get_object", "arn:aws:s3:::another-project/secret", Bucket="another-project", Key="secret"
     ),
@@ -251,6 +255,13 @@ CALLS = {
     ),
     ("lambda:InvokeFunction", "validation function"): Call(
         "lambda", "invoke", arn("lambda", "function:flights-validation"), FunctionName="flights-validation",
+    ),
+    ("lambda:InvokeFunction", "retrain gate"): Call(
+        "lambda", "invoke", arn("lambda", "function:flights-retrain-gate"), FunctionName="flights-retrain-gate",
+    ),
+    ("cloudwatch:SetAlarmState", "alarm `flights-drift-data`"): Call(
+        "cloudwatch", "set_alarm_state", arn("cloudwatch", "alarm:flights-drift-data"), AlarmName="flights-drift-data",
+        StateValue="OK", StateReason="tested",
     ),
     ("kms:ScheduleKeyDeletion", "key"): None,
     ("iam:PutRolePolicy", "any role"): Call(

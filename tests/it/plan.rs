@@ -132,7 +132,7 @@ fn an_empty_account_is_planned_from_the_templates() {
     assert_eq!(computed, ["data", "code"]);
     let roles = changes(&json, "governance").iter();
     let roles = roles.filter(|change| change["type"] == "AWS::IAM::Role");
-    assert_eq!(roles.count(), 16);
+    assert_eq!(roles.count(), 17);
     let human = sandbox.mlops(["plan"]).code(3);
     assert!(
         human.stdout.contains("(from the template:"),

@@ -44,6 +44,9 @@ pub struct Origin {
     /// The build of CodeBuild that started the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
+    /// Why it was started: `push`, or what asked the retrain gate for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How its model compares with others, if `mlops models compare --image --record` was run.
     #[serde(
         default,
@@ -89,6 +92,7 @@ impl fmt::Display for Origin {
             why,
             ("data", &self.data_version),
             ("build", &self.build),
+            ("reason", &self.reason),
         ] {
             if let Some(value) = value {
                 writeln!(f, "{label:<9} {}", line(value))?;

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::aws::lineage::{Entity, Graph};
 use crate::aws::sagemaker::models::Model;
+use crate::aws::sagemaker::runs::Origin;
 use crate::aws::state::EndpointState;
 use crate::output::Report;
 
@@ -18,6 +19,8 @@ pub struct LineageReport {
     pub version: Model,
     /// The branch that it was trained on, if its run recorded one.
     pub branch: Option<String>,
+    /// Why its run was started, if that was recorded.
+    pub reason: Option<String>,
     /// The versions of data sets it was trained on.
     pub data: Vec<DataVersion>,
     /// Images by digest.
@@ -65,7 +68,7 @@ impl LineageReport {
     pub(super) fn new(
         model: &str,
         version: Model,
-        branch: Option<String>,
+        origin: Origin,
         graph: &Graph,
         endpoint: Option<ServedBy>,
     ) -> Self {
@@ -116,7 +119,8 @@ impl LineageReport {
         Self {
             model: model.to_owned(),
             version,
-            branch,
+            branch: origin.branch,
+            reason: origin.reason,
             data,
             images,
             commits,
@@ -208,8 +212,12 @@ mod tests {
             ],
             descendants: Vec::new(),
         };
-        let report =
-            LineageReport::new("flights", version, Some("develop".to_owned()), &graph, None);
+        let origin = Origin {
+            branch: Some("develop".to_owned()),
+            reason: Some("drift: flights-drift-data-quality".to_owned()),
+            ..Origin::default()
+        };
+        let report = LineageReport::new("flights", version, origin, &graph, None);
         assert_eq!(report.data[0].version, "v7");
         assert_eq!(report.data.len(), 1, "a snapshot is not a version");
         assert_eq!(report.images, ["h/flights@sha256:new"]);

@@ -32,7 +32,9 @@ impl fmt::Display for LineageReport {
             lines.push(("commit", format!("{commit}{}", branch.unwrap_or_default())));
         }
         if let Some(run) = &version.run {
-            lines.push(("run", run.clone()));
+            let reason = self.reason.as_ref();
+            let reason = reason.map(|reason| format!(", {reason}"));
+            lines.push(("run", format!("{run}{}", reason.unwrap_or_default())));
         }
         for job in &self.jobs {
             let status = job.status.as_deref().unwrap_or("unknown");

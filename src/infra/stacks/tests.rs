@@ -1,9 +1,19 @@
 use super::*;
 use crate::aws::cloudformation::{LONGEST, LONGEST_INLINE};
-use crate::infra::{Network, PARTS, Workbench, delivery};
+use crate::infra::{Network, PARTS, Workbench, delivery, monitoring, retraining};
 
-const TEMPLATES: [&str; 9] = [
-    DATA, NETWORK, REGISTRY, CODE, GOVERNANCE, WORKBENCH, DELIVERY, VALIDATION, ENDPOINT,
+const TEMPLATES: [&str; 11] = [
+    DATA,
+    NETWORK,
+    REGISTRY,
+    CODE,
+    GOVERNANCE,
+    WORKBENCH,
+    DELIVERY,
+    monitoring::MONITORING,
+    retraining::RETRAINING,
+    VALIDATION,
+    ENDPOINT,
 ];
 
 /// All templates, each with the part that it belongs to.
@@ -109,6 +119,8 @@ fn templates_declare_all_parameters_and_outputs_that_the_code_uses() {
         .chain([
             endpoint_stack(&project, &platform, &release),
             validation_stack(&project, &platform, "key", "x86_64"),
+            monitoring::monitoring_stack(&project, "registry/flights@sha256:00"),
+            retraining::retraining_stack(&project, &program(), &retraining::Switches::default()),
             delivery::branch_stack(&project, develop, &program()),
         ])
     {
@@ -189,7 +201,7 @@ fn every_role_has_the_boundary_and_no_template_allows_everything() {
             }
         }
     }
-    assert_eq!(roles, 16);
+    assert_eq!(roles, 17);
 }
 
 #[test]

@@ -93,6 +93,7 @@ pub(super) fn models(recorder: &mut Recorder) {
     let _ = recorder.plain("runs why").success();
     let _ = recorder.run("runs why", &["runs", "why", &run]).success();
     let _ = recorder.plain("status").success();
+    let _ = recorder.plain("retrain status").success();
     // The definition takes data now, and the working tree is another image.
     let path = recorder.sandbox.path().join("pipeline.json");
     let definition = std::fs::read_to_string(&path).unwrap();
@@ -284,6 +285,9 @@ pub(super) fn checks(recorder: &mut Recorder) {
     recorder.sandbox.set("MLOPS_NOW", "2026-02-14T18:00:00Z");
     let _ = recorder.plain("monitor run");
     let _ = recorder.plain("monitor report");
+    for name in ["monitor enable", "monitor status", "monitor disable"] {
+        let _ = recorder.plain(name).success();
+    }
     recorder.put(
         "small-data-000000000000-us-east-1",
         "more/x.csv",

@@ -90,7 +90,7 @@ fn stacks_share_a_line_and_long_lists_are_counted() {
     let text = report.to_string();
     let text = console::strip_ansi_codes(&text).into_owned();
     for line in [
-        "stacks     CREATE_COMPLETE: data, network, registry, code, governance,\n           workbench, delivery, validation\n",
+        "stacks     CREATE_COMPLETE: data, network, registry, code, governance,\n           workbench, delivery, monitoring, retraining, validation\n",
         "stacks     not deployed: endpoint\n",
         "last runs  run1 Succeeded\n           run2 Succeeded\n",
         "waiting    version 1 waits for an approver: mlops promote 1\n",

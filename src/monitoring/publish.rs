@@ -1,0 +1,82 @@
+//! The metrics of a run, in a namespace of ours: customers cannot write into `aws/…`.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::MonitoringReport;
+use crate::aws::{Clients, cloudwatch};
+
+/// The namespace.
+pub(super) const NAMESPACE: &str = "MLOps/Endpoints/data-metrics";
+
+/// Writes the metrics of a run: `runs`, `records`, `violations`, and the distance of each feature, as AWS names it.
+pub(super) async fn publish(
+    clients: &Clients,
+    report: &MonitoringReport,
+    schedule: &str,
+    time: Timestamp,
+) -> Result<()> {
+    cloudwatch::put_metrics(clients, NAMESPACE, data(report, schedule, time)).await
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "CloudWatch's values are doubles"
+)]
+fn data(report: &MonitoringReport, schedule: &str, time: Timestamp) -> Vec<Value> {
+    let dimensions = json!([
+        {"Name": "Endpoint", "Value": report.endpoint},
+        {"Name": "MonitoringSchedule", "Value": schedule},
+    ]);
+    let datum = |name: String, value: f64, unit: &str| {
+        json!({
+            "MetricName": name, "Dimensions": dimensions, "Timestamp": time.as_second(), "Value": value, "Unit": unit,
+        })
+    };
+    let mut data = vec![
+        datum("runs".to_owned(), 1.0, "Count"),
+        datum("records".to_owned(), report.rows as f64, "Count"),
+    ];
+    // Too few rows say nothing: a metric of 0 would end an alarm.
+    if report.too_few().is_none() {
+        let violations = report.violations.len() as f64;
+        data.push(datum("violations".to_owned(), violations, "Count"));
+        data.extend(report.features.iter().filter_map(|feature| {
+            let name = format!("feature_baseline_drift_{}", feature.feature);
+            Some(datum(name, feature.distance?, "None"))
+        }));
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(rows: u64) -> MonitoringReport {
+        MonitoringReport {
+            endpoint: "f".to_owned(),
+            run: "run".to_owned(),
+            rows,
+            baseline_rows: None,
+            features: Vec::new(),
+            violations: Vec::new(),
+            minimum_records: Some(10),
+        }
+    }
+
+    #[test]
+    fn too_few_rows_have_no_violations_metric() {
+        let time = Timestamp::from_second(1_764_500_000).unwrap();
+        let names = |rows| -> Vec<String> {
+            let data = data(&report(rows), "f-data-quality", time);
+            let names = data
+                .iter()
+                .map(|it| it["MetricName"].as_str().unwrap().to_owned());
+            names.collect()
+        };
+        assert_eq!(names(10), ["runs", "records", "violations"]);
+        assert_eq!(names(9), ["runs", "records"]);
+    }
+}

@@ -1,0 +1,319 @@
+//! What the gate is told: an event of EventBridge, the input of a schedule, or a request of `mlops retrain`.
+
+use std::fmt;
+
+use anyhow::{Result, anyhow};
+use jiff::Timestamp;
+use mlops_core::error::{Failure, hinted};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Maximum length of the text of a reason: that of a variable of CodePipeline is 1,000.
+const LONGEST: usize = 200;
+
+/// What asks for a retraining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasonKind {
+    /// An alarm: production data has drifted.
+    Drift,
+    /// A new version of the data set.
+    Data,
+    /// A schedule.
+    Schedule,
+    /// A person.
+    Manual,
+}
+
+impl ReasonKind {
+    /// The kind as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drift => "drift",
+            Self::Data => "data",
+            Self::Schedule => "schedule",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// Why a run is to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// What asks for it.
+    pub kind: ReasonKind,
+    /// The alarm, the version of the data, the schedule's time or the note.
+    pub detail: String,
+    /// The id of the event: two messages with the same one are one request.
+    pub event: String,
+}
+
+impl Reason {
+    /// A reason. Its texts keep only characters that need no quotation in JSON or a shell: they become a variable of the
+    /// pipeline, which a build's environment contains.
+    pub fn new(kind: ReasonKind, detail: &str, event: &str) -> Self {
+        Self {
+            kind,
+            detail: plain(detail),
+            event: plain(event),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.as_str(), self.detail)
+    }
+}
+
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " ._:/@+,=-".contains(c);
+    text.chars()
+        .take(LONGEST)
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .collect()
+}
+
+/// A request for a retraining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Why.
+    pub reason: Reason,
+    /// When.
+    pub time: Timestamp,
+    /// Only what the gate would do is wanted.
+    pub is_test: bool,
+}
+
+/// A message to the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Start a run, if the limits allow it.
+    Request(Request),
+    /// An execution of the ML pipeline has ended.
+    Ended {
+        /// The execution.
+        execution: String,
+        /// CodePipeline's word for how.
+        outcome: String,
+        /// When.
+        time: Timestamp,
+    },
+    /// Time has passed: alarms that were refused may be heard again.
+    Tick {
+        /// When.
+        time: Timestamp,
+    },
+    /// An event that asks for nothing, such as an alarm that is over.
+    Nothing,
+}
+
+/// The input of a schedule, or of `mlops retrain`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    /// The kind, or `tick`.
+    retrain: String,
+    /// When.
+    time: Timestamp,
+    /// The id.
+    #[serde(default)]
+    id: String,
+    /// The note, the alarm or the version.
+    #[serde(default)]
+    detail: String,
+    /// Whether nothing may be changed.
+    #[serde(default)]
+    test: bool,
+}
+
+impl Message {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// It is none that the gate knows (exit 2).
+    pub fn read(event: &[u8]) -> Result<Self> {
+        let unknown = || {
+            hinted(
+                Failure::usage("the event is not one of the gate's"),
+                "EventBridge sends alarms, objects and ends of pipelines; `mlops retrain` sends the rest",
+            )
+        };
+        let value: Value = serde_json::from_slice(event).map_err(|_| unknown())?;
+        if value.get("retrain").is_some() {
+            let own: Own = serde_json::from_value(value)
+                .map_err(|error| Failure::usage(format!("the event is not valid: {error}")))?;
+            return own.message().ok_or_else(unknown);
+        }
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let time: Timestamp = text("/time")
+            .and_then(|time| time.parse().ok())
+            .ok_or_else(unknown)?;
+        let id = text("/id").ok_or_else(unknown)?;
+        let request = |kind, detail: &str| {
+            Self::Request(Request {
+                reason: Reason::new(kind, detail, id),
+                time,
+                is_test: false,
+            })
+        };
+        match text("/detail-type") {
+            Some("CloudWatch Alarm State Change") => {
+                let alarm = text("/detail/alarmName").ok_or_else(unknown)?;
+                Ok(match text("/detail/state/value") {
+                    Some("ALARM") => request(ReasonKind::Drift, alarm),
+                    _ => Self::Nothing,
+                })
+            }
+            Some("Object Created") => {
+                let key = text("/detail/object/key").ok_or_else(unknown)?;
+                let version = text("/detail/object/version-id").unwrap_or_default();
+                // datasets/NAME/manifest.json
+                let name = key.split('/').nth(1).unwrap_or(key);
+                Ok(request(ReasonKind::Data, &format!("{name}@{version}")))
+            }
+            Some("CodePipeline Pipeline Execution State Change") => Ok(Self::Ended {
+                execution: text("/detail/execution-id").ok_or_else(unknown)?.to_owned(),
+                outcome: text("/detail/state").unwrap_or_default().to_owned(),
+                time,
+            }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl Own {
+    fn message(self) -> Option<Message> {
+        let kind = match self.retrain.as_str() {
+            "tick" => return Some(Message::Tick { time: self.time }),
+            "drift" => ReasonKind::Drift,
+            "data" => ReasonKind::Data,
+            "schedule" => ReasonKind::Schedule,
+            "manual" => ReasonKind::Manual,
+            _ => return None,
+        };
+        let detail = if self.detail.is_empty() {
+            self.time.to_string()
+        } else {
+            self.detail
+        };
+        Some(Message::Request(Request {
+            reason: Reason::new(kind, &detail, &self.id),
+            time: self.time,
+            is_test: self.test,
+        }))
+    }
+}
+
+impl Request {
+    /// The request as the event that `mlops retrain` sends.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn event(&self) -> Result<Vec<u8>> {
+        let own = Own {
+            retrain: self.reason.kind.as_str().to_owned(),
+            time: self.time,
+            id: self.reason.event.clone(),
+            detail: self.reason.detail.clone(),
+            test: self.is_test,
+        };
+        serde_json::to_vec(&own).map_err(|error| anyhow!(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(event: &Value) -> Result<Message> {
+        Message::read(event.to_string().as_bytes())
+    }
+
+    fn envelope(kind: &str, detail: &Value) -> Value {
+        json!({"id": "e1", "time": "2026-11-30T12:00:00Z", "detail-type": kind, "detail": detail})
+    }
+
+    fn reason(message: Message) -> Reason {
+        match message {
+            Message::Request(request) => request.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn alarms_objects_and_ends_are_told_apart() {
+        let alarm = |state: &str| {
+            let detail = json!({"alarmName": "f-drift-data", "state": {"value": state}});
+            read(&envelope("CloudWatch Alarm State Change", &detail)).unwrap()
+        };
+        let drift = reason(alarm("ALARM"));
+        assert_eq!(drift.to_string(), "drift: f-drift-data");
+        assert_eq!(drift.event, "e1");
+        assert_eq!(alarm("OK"), Message::Nothing);
+        let object = json!({"object": {"key": "datasets/f/manifest.json", "version-id": "v1"}});
+        let data = reason(read(&envelope("Object Created", &object)).unwrap());
+        assert_eq!(data.to_string(), "data: f@v1");
+        let ended = json!({"execution-id": "x", "state": "FAILED", "pipeline": "f-ml-develop"});
+        let ended = read(&envelope(
+            "CodePipeline Pipeline Execution State Change",
+            &ended,
+        ));
+        assert!(
+            matches!(ended.unwrap(), Message::Ended { execution, outcome, .. } if execution == "x" && outcome == "FAILED")
+        );
+    }
+
+    #[test]
+    fn a_request_reads_what_it_wrote() {
+        for kind in [
+            ReasonKind::Drift,
+            ReasonKind::Data,
+            ReasonKind::Schedule,
+            ReasonKind::Manual,
+        ] {
+            let request = Request {
+                reason: Reason::new(kind, "because", "id"),
+                time: "2026-11-30T12:00:00Z".parse().unwrap(),
+                is_test: true,
+            };
+            let read = Message::read(&request.event().unwrap()).unwrap();
+            assert_eq!(read, Message::Request(request));
+        }
+    }
+
+    #[test]
+    fn a_reason_cannot_leave_its_variable() {
+        let reason = Reason::new(ReasonKind::Manual, "a\"}, {\"name\": \"$(rm)", "e");
+        assert_eq!(reason.detail, "a__, __name_: ___rm_");
+        assert_eq!(
+            Reason::new(ReasonKind::Manual, &"x".repeat(5000), "e")
+                .detail
+                .len(),
+            LONGEST
+        );
+    }
+
+    #[test]
+    fn other_events_are_refused() {
+        for event in [
+            json!({}),
+            json!([1]),
+            json!({"retrain": "sometimes", "time": "2026-11-30T12:00:00Z"}),
+            json!({"retrain": "manual", "time": "yesterday"}),
+            json!({"retrain": "manual", "time": "2026-11-30T12:00:00Z", "more": 1}),
+            envelope("ECR Image Action", &json!({})),
+            envelope("Object Created", &json!({})),
+        ] {
+            let error = read(&event).unwrap_err();
+            assert_eq!(
+                mlops_core::error::exit(&error),
+                mlops_core::error::Exit::Usage,
+                "{event}"
+            );
+        }
+        assert!(Message::read(b"\xff").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+"""Issue 13: alarms, data and people ask the retrain gate, which starts the ML pipeline within its limits. A small project
+of `mlops init` with its pipelines, on the clock that tests advance."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import clock
+import pytest
+from conftest import BIN
+from delivery import delivered
+
+HOUR = 3600
+GATE = "small-retrain-gate"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    yield from delivered(tmp_path_factory.mktemp("small"))
+
+
+def eventually(found, wanted=None):
+    """Waits until a function returns something, or what is wanted."""
+    for _ in range(1200):
+        seen = found()
+        if seen == wanted if wanted is not None else seen:
+            return seen
+        time.sleep(0.1)
+    raise AssertionError(f"{seen} instead of {wanted}")
+
+
+def status(project):
+    return project.mlops("retrain", "status")
+
+
+def ended(project, execution):
+    """Waits until an execution of the ML pipeline is over, and the gate knows it."""
+
+    def outcome():
+        starts = {start["execution"]: start["outcome"] for start in status(project)["starts"]}
+        return starts[execution]
+
+    return eventually(outcome)
+
+
+def ask(project, number):
+    """Sends a request to the gate, as a rule would."""
+    event = {
+        "id": f"event-{number}", "detail-type": "CloudWatch Alarm State Change", "source": "aws.cloudwatch",
+        "time": clock.now(project.endpoint).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "detail": {"alarmName": "small-drift-storm", "state": {"value": "ALARM"}},
+    }
+    answer = project.client("lambda").invoke(FunctionName=GATE, Payload=json.dumps(event))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return json.load(answer["Payload"])
+
+
+def test_a_person_starts_a_run_through_the_gate(project):
+    project.succeeded("small-ml-develop", 1)
+    assert status(project)["strategies"] is None
+    # The first request deploys the gate, with every strategy off.
+    tested = project.mlops("retrain", "test", "--event", "drift")
+    assert (tested["decision"], tested["test"]) == ("start", True)
+    assert status(project)["starts"] == []
+    started = project.mlops("retrain", "now", "--note", "new labels \"}")
+    assert started["decision"] == "start"
+    assert started["reason"] == "manual: new labels __"
+    refused = project.mlops("retrain", "now", code=3)
+    assert (refused["decision"], refused["why"], refused["execution"]) == ("refuse", "running", started["execution"])
+    assert ended(project, started["execution"]) == "SUCCEEDED"
+    refused = project.mlops("retrain", "now", code=3)
+    assert refused["why"] == "cool-down"
+    # The reason is in the run's record, in lineage, and in status.
+    runs = [run for run in project.mlops("runs", "list")["runs"] if run["kind"] == "training"]
+    assert runs[0]["reason"] == "manual: new labels __" and runs[-1]["reason"] == "push"
+    assert project.mlops("lineage", "2")["reason"] == "manual: new labels __"
+    shown = status(project)
+    assert [start["reason"]["kind"] for start in shown["starts"]] == ["manual"]
+    assert shown["refused"] == 2
+    # A retraining is never approved by itself.
+    assert project.versions()[-1]["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_fifty_simultaneous_events_start_one_run(project):
+    clock.advance(project.endpoint, 25 * HOUR)
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        answers = list(pool.map(lambda number: ask(project, number), range(50)))
+    decisions = [answer["decision"] for answer in answers]
+    assert decisions.count("start") == 1, answers
+    assert decisions.count("refuse") == 49, answers
+    [execution] = [answer["execution"] for answer in answers if answer["decision"] == "start"]
+    # Events are delivered at least once.
+    assert ask(project, decisions.index("start"))["decision"] == "repeated"
+    shown = status(project)
+    assert len(shown["starts"]) == 2 and shown["refused"] == 51
+    assert shown["unheard"] == ["small-drift-storm"]
+    assert ended(project, execution) == "SUCCEEDED"
+
+
+def test_lasting_drift_starts_a_run_after_the_cool_down(project):
+    switched = project.mlops("retrain", "on-drift")
+    assert (switched["action"], switched["on_drift"], switched["on_data"]) == ("updated", True, False)
+    cloudwatch = project.client("cloudwatch")
+    # What a monitor writes every hour; without data, drift lasts.
+    cloudwatch.put_metric_alarm(
+        AlarmName="small-drift-x", Namespace="n", MetricName="m", Statistic="Maximum", Period=60,
+        EvaluationPeriods=1, Threshold=0.1, ComparisonOperator="GreaterThanThreshold", TreatMissingData="breaching",
+    )
+    before = len(status(project)["starts"])
+    clock.advance(project.endpoint, 2 * 60)
+    # Within the cool-down of the last run, the alarm is refused, and remembered.
+    eventually(lambda: "small-drift-x" in status(project)["unheard"])
+    assert len(status(project)["starts"]) == before
+    clock.advance(project.endpoint, 26 * HOUR)
+    start = eventually(lambda: status(project)["starts"][before:])[0]
+    assert start["reason"]["kind"] == "drift" and start["reason"]["detail"] == "small-drift-x"
+    eventually(lambda: status(project)["starts"][before]["execution"])
+    assert ended(project, status(project)["starts"][before]["execution"]) == "SUCCEEDED"
+    # It lasts, and is refused until the next cool-down is over: no storm.
+    clock.advance(project.endpoint, 3 * HOUR)
+    assert len(status(project)["starts"]) == before + 1
+    cloudwatch.delete_alarms(AlarmNames=["small-drift-x"])
+    assert project.mlops("retrain", "off", "--strategy", "drift")["on_drift"] is False
+
+
+def test_a_new_version_of_the_data_starts_a_run(project):
+    assert project.mlops("retrain", "on-data")["on_data"] is True
+    clock.advance(project.endpoint, 25 * HOUR)
+    before = len(status(project)["starts"])
+    project.write("data/train/more.csv", "a,b\n1,2\n")
+    pushed = project.mlops("data", "push", "data/train", "small")
+    start = eventually(lambda: status(project)["starts"][before:])[0]
+    assert start["reason"]["kind"] == "data"
+    assert start["reason"]["detail"] == f"small@{pushed['version']}"
+    project.mlops("retrain", "off")
+
+
+def test_a_schedule_starts_a_run(project):
+    eventually(lambda: all(start["outcome"] for start in status(project)["starts"]))
+    switched = project.mlops("retrain", "schedule", "rate(2 days)", "--time-zone", "Europe/Berlin")
+    assert (switched["schedule"], switched["time_zone"]) == ("rate(2 days)", "Europe/Berlin")
+    before = len(status(project)["starts"])
+    clock.advance(project.endpoint, 49 * HOUR)
+    start = eventually(lambda: status(project)["starts"][before:])[0]
+    assert start["reason"]["kind"] == "schedule"
+    assert project.mlops("retrain", "off")["schedule"] is None
+
+
+def capture(project, rows, at):
+    """Puts captured traffic into the bucket, as an endpoint does: the rows, each with a prediction."""
+    lines = []
+    for number, row in enumerate(rows):
+        payload = {"observedContentType": "text/csv", "encoding": "CSV"}
+        lines.append(json.dumps({
+            "captureData": {
+                "endpointInput": payload | {"mode": "INPUT", "data": row},
+                "endpointOutput": payload | {"mode": "OUTPUT", "data": "1.5"},
+            },
+            "eventMetadata": {"eventId": f"{at:%s}-{number}", "inferenceTime": f"{at:%Y-%m-%dT%H:%M:%SZ}"},
+            "eventVersion": "0",
+        }))
+    project.client("s3").put_object(
+        Bucket="small-capture-000000000000-us-east-1", Body="\n".join(lines).encode(),
+        Key=f"capture/small/AllTraffic/{at:%Y/%m/%d/%H}/{at:%M-%S}.jsonl",
+    )
+
+
+def results(project):
+    found = project.client("s3").list_objects_v2(
+        Bucket="small-artifacts-000000000000-us-east-1", Prefix="monitoring/small/"
+    )
+    return [item["Key"] for item in found.get("Contents", []) if item["Key"].endswith("constraint_violations.json")]
+
+
+def test_the_monitor_finds_drift_and_the_loop_closes(project):
+    enabled = project.mlops("monitor", "enable")
+    assert (enabled["action"], enabled["every_hours"]) == ("created", 24)
+    shown = project.mlops("monitor", "status")
+    assert shown["enabled"] and [alarm["state"] for alarm in shown["alarms"]] == ["INSUFFICIENT_DATA"] * 2
+    project.mlops("retrain", "on-drift")
+    before = len(status(project)["starts"])
+    # A day without drift: rows of the training data.
+    with open(Path(project.directory, "data/good.csv")) as file:
+        fine = [line.strip().split(",", 1)[1] for line in file][1:]
+    clock.advance(project.endpoint, HOUR)
+    capture(project, fine, clock.now(project.endpoint))
+    clock.advance(project.endpoint, 24 * HOUR)
+    eventually(lambda: len(results(project)), 1)
+    # A day of July: it is warmer than in the training data.
+    with open(Path(project.directory, "data/production/july.csv")) as file:
+        july = [line.strip() for line in file]
+    capture(project, july, clock.now(project.endpoint))
+    clock.advance(project.endpoint, 24 * HOUR)
+    eventually(lambda: len(results(project)), 2)
+    metrics = project.client("cloudwatch").list_metrics(Namespace="MLOps/Endpoints/data-metrics")["Metrics"]
+    names = {metric["MetricName"] for metric in metrics}
+    assert {"runs", "records", "violations", "feature_baseline_drift_temp"} <= names
+    start = eventually(lambda: status(project)["starts"][before:])[0]
+    assert start["reason"]["kind"] == "drift"
+    assert start["reason"]["detail"] == "small-drift-data-quality"
+    # The first day had no violations.
+    assert len(status(project)["starts"]) == before + 1
+    newest = project.mlops("monitor", "status")["newest"]
+    assert newest["violations"] >= 1
+    assert project.mlops("monitor", "report")["violations"]
+    assert project.mlops("monitor", "disable")["action"] == "deleted"
+    assert project.mlops("monitor", "status")["enabled"] is False
+    project.mlops("retrain", "off")
+
+
+def test_what_is_wrong_is_said_before_anything_is_deployed(project):
+    for arguments in (["schedule", "sometimes"], ["schedule", "rate(0 days)"]):
+        ran = project.run(BIN, "retrain", *arguments)
+        assert ran.returncode not in (0, 130), ran.stdout
+        assert "sometimes" in ran.stderr or "rate" in ran.stderr, ran.stderr
+    shown = status(project)
+    assert shown["strategies"]["schedule"] is None

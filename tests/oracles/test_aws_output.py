@@ -20,6 +20,13 @@ AWS = Path(__file__).parent.parent / "data" / "aws-output"
 
 # File -> the part that cannot be reproduced.
 CANNOT = {
+    "clarify/adult-shap/analysis.json": "the model is not public: layout alone, in "
+    "crates/validation/src/attribution/tests.rs",
+    "clarify/adult-shap/analysis-json-format.json": "as above",
+    "clarify/fraud/explainability-analysis.json": "as above",
+    "clarify/weather-shap-drift/analysis-baseline.json": "as above",
+    "clarify/weather-shap-drift/constraint_violations.json": "the live attributions are not public: "
+    "the text alone, in crates/validation/src/attribution/drift.rs",
     "data-quality/cardio/statistics-engineered.json.gz": "the columns' data is not public; read and "
     "written back, and its suggestions are compared, in crates/validation/src/files.rs",
     "data-quality/cardio/constraints-engineered.json": "as above",

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use mlops_core::quote;
 
+pub mod attribution;
 mod batch;
 pub mod capture;
 mod categories;

@@ -1,17 +1,19 @@
 //! Feature attribution: Kernel SHAP (Lundberg and Lee, 2017) in the formats of SageMaker Clarify.
 //!
 //! [`explain`] computes how much each feature moves the predictions for a sample of rows away from
-//! the predictions for a [`background`]. The results are those of the `shap` package's
+//! the predictions for a [`background`]; [`compare`] measures how well the ranking of features agrees
+//! with a baseline's. The results are those of the `shap` package's
 //! `KernelExplainer` without feature selection (`l1_reg=0`), because a ranking needs every feature.
 //!
 //! ```text
 //! analysis_config.json ─ Settings ─ background ─┐
 //! Table ─────────────────────────── coalitions ─┴─ run (Model) ─ solve ─ Explanation
-//! analysis.json ← explanations ← Explanation ─ out.csv
+//! analysis.json (baseline) ─ compare ← explanations ← Explanation ─ out.csv
 //! ```
 
 mod background;
 mod coalitions;
+mod drift;
 mod explanation;
 mod model;
 mod random;
@@ -30,6 +32,7 @@ use run::Runner;
 use solve::Equations;
 
 pub use background::background;
+pub use drift::{Drift, LabelDrift, RankedFeature, THRESHOLD, compare};
 pub use explanation::{Explanation, Label};
 pub use model::{Error, Limits, MAX_OUTPUTS, MAX_PARALLEL, Model, Predictions, Rows};
 pub use settings::{Aggregation, Baseline, MAX_BACKGROUND, MAX_SAMPLES, Settings};

@@ -1,17 +1,18 @@
 //! Feature attribution: Kernel SHAP (Lundberg and Lee, 2017) in the formats of SageMaker Clarify.
 //!
-//! [`explain`] computes how much each feature moves the predictions for a sample of rows away from
-//! the predictions for a [`background`]; [`compare`] measures how well the ranking of features agrees
-//! with a baseline's. The results are those of the `shap` package's
-//! `KernelExplainer` without feature selection (`l1_reg=0`), because a ranking needs every feature.
+//! [`explain`] computes how much each feature moves the predictions for a [`sample`](captured) of
+//! rows away from the predictions for a [`background`]; [`compare`] measures how well the ranking of
+//! features agrees with a baseline's. The results are those of the `shap` package's `KernelExplainer`
+//! without feature selection (`l1_reg=0`), because a ranking needs every feature.
 //!
 //! ```text
-//! analysis_config.json ─ Settings ─ background ─┐
-//! Table ─────────────────────────── coalitions ─┴─ run (Model) ─ solve ─ Explanation
+//! analysis_config.json ─ Settings ─┬─ background ──────────┐
+//! captured traffic ─ captured ─────┴─ Table ─ coalitions ──┴─ run (Model) ─ solve ─ Explanation
 //! analysis.json (baseline) ─ compare ← explanations ← Explanation ─ out.csv
 //! ```
 
 mod background;
+mod captured;
 mod coalitions;
 mod drift;
 mod explanation;
@@ -32,6 +33,7 @@ use run::Runner;
 use solve::Equations;
 
 pub use background::background;
+pub use captured::{MAX_ROWS, Sample, captured};
 pub use drift::{Drift, LabelDrift, RankedFeature, THRESHOLD, compare};
 pub use explanation::{Explanation, Label};
 pub use model::{Error, Limits, MAX_OUTPUTS, MAX_PARALLEL, Model, Predictions, Rows};

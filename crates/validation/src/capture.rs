@@ -71,7 +71,7 @@ struct Payload {
 }
 
 /// A value, and its column's name if the data contains it.
-type Cell = (Option<String>, Option<String>);
+pub(super) type Cell = (Option<String>, Option<String>);
 type Table = Vec<Vec<Cell>>;
 
 /// Returns whether the first line of a source is a captured invocation.
@@ -122,8 +122,31 @@ pub(super) fn read(
     Ok(())
 }
 
-/// The rows of one invocation; empty if it is outside of the window.
-fn invocation(line: &str, window: Window) -> Result<Table, String> {
+/// Reads the input rows of a capture file, in order. An error of `add` is reported with the line.
+pub(super) fn inputs(
+    name: &str,
+    input: impl BufRead,
+    window: Window,
+    mut add: impl FnMut(Vec<Cell>) -> Result<(), String>,
+) -> Result<(), DataError> {
+    let mut lines = Lines::new(name, input, MAX_LINE);
+    while let Some((number, line)) = lines.next_line()? {
+        let added = event(line, window).and_then(|data| {
+            let Some(data) = data else {
+                return Ok(());
+            };
+            let side = |error| format!("endpointInput: {error}");
+            let payload = data.endpoint_input.ok_or("not captured".to_owned());
+            let rows = payload.and_then(|payload| table(&payload)).map_err(side)?;
+            rows.into_iter().try_for_each(&mut add)
+        });
+        added.map_err(|message| DataError::at(name, number, message))?;
+    }
+    Ok(())
+}
+
+/// The data of one invocation; `None` if it is outside of the window.
+fn event(line: &str, window: Window) -> Result<Option<CaptureData>, String> {
     if !is_object(line) {
         return Err("not a captured invocation: it is not a JSON object".to_owned());
     }
@@ -135,16 +158,24 @@ fn invocation(line: &str, window: Window) -> Result<Table, String> {
             .inference_time
             .ok_or("the invocation has no inferenceTime")?;
         if !window.contains(time) {
-            return Ok(Table::new());
+            return Ok(None);
         }
     }
+    Ok(Some(event.capture_data))
+}
+
+/// The rows of one invocation; empty if it is outside of the window.
+fn invocation(line: &str, window: Window) -> Result<Table, String> {
+    let Some(data) = event(line, window)? else {
+        return Ok(Table::new());
+    };
     let rows = |side: &str, payload: Option<Payload>| {
         payload
             .map(|payload| table(&payload).map_err(|error| format!("{side}: {error}")))
             .transpose()
     };
-    let input = rows("endpointInput", event.capture_data.endpoint_input)?;
-    let output = rows("endpointOutput", event.capture_data.endpoint_output)?;
+    let input = rows("endpointInput", data.endpoint_input)?;
+    let output = rows("endpointOutput", data.endpoint_output)?;
     join(output, input)
 }
 

@@ -44,8 +44,8 @@ pub use table::{MAX_FEATURES, Table};
 /// more often.
 const WAVE: usize = 64;
 
-/// Maximum number of numbers in memory for one row: coalitions × outputs, or coalitions × features /
-/// 64.
+/// Maximum number of numbers in memory for the rows that are prepared together: coalitions × outputs,
+/// or coalitions × features / 64.
 const MAX_NUMBERS: usize = 1 << 24;
 
 /// Maximum number of attributions of all rows: rows × features × outputs.
@@ -89,9 +89,11 @@ pub fn explain<M: Model>(
     let features = sample.columns().len();
     let mut local = Vec::with_capacity(sample.rows() * features * outputs);
     let mut predictions = background.rows() as u64;
+    let limit = MAX_NUMBERS / outputs.max(features.div_ceil(64));
+    let limit = limit.min(WAVE * runner.batch);
     let mut next = 0;
     while next < sample.rows() {
-        let wave = wave(settings, sample, background, next, WAVE * runner.batch);
+        let wave = wave(settings, sample, background, next, limit);
         let values = runner.predict_all(&wave, outputs)?;
         let units: Vec<usize> = wave.iter().map(|s| 1 + s.coalitions.len()).collect();
         predictions += wave

@@ -332,6 +332,30 @@ mod tests {
         assert_ne!(coalitions.masks, other.masks);
     }
 
+    /// The drawn sizes have the kernel's shares of the weight, also the middle one, whose coalitions
+    /// are drawn without their complements.
+    #[test]
+    fn drawn_sizes_have_their_share_of_the_weight() {
+        let mut found = [0.0; 13];
+        for seed in 0..60 {
+            let coalitions = Coalitions::new(14, 300, &mut Random::new(seed, 0));
+            for (members, weight) in all(&coalitions) {
+                found[members.len() - 1] += weight / 60.0;
+            }
+        }
+        for (index, share) in Sizes::new(14).weights.iter().enumerate() {
+            let both = match 12 - index {
+                other if other == index => found[index],
+                other => found[index] + found[other],
+            };
+            assert!(
+                (both / share - 1.0).abs() < 0.1,
+                "{}: {both} {share}",
+                index + 1
+            );
+        }
+    }
+
     #[test]
     fn any_number_of_samples_has_different_coalitions_and_the_total_weight() {
         for features in [2, 3, 5, 8, 64, 65, 130] {

@@ -191,6 +191,77 @@ impl<'a> Rows<'a> {
 
     /// The rows as CSV without a header, one line per row: the body of a `text/csv` request.
     pub fn to_csv(&self) -> String {
+        if self.sample.needs_quotes() || self.background.needs_quotes() {
+            return self.to_quoted_csv();
+        }
+        let mut text = String::new();
+        let mut runs = Vec::new();
+        let mut mask: &[u64] = &[];
+        for origin in &self.origins {
+            let (row, background) = match *origin {
+                Origin::Background(row) => (0, row),
+                Origin::Sample(subject) => (subject.row, 0),
+                Origin::Mixed {
+                    subject,
+                    background,
+                    ..
+                } => (subject.row, background),
+            };
+            // The rows of a coalition follow each other.
+            if !matches!(origin, Origin::Mixed { mask: next, .. } if std::ptr::eq(*next, mask)) {
+                self.set_runs(origin, &mut runs);
+                mask = match origin {
+                    Origin::Mixed { mask, .. } => mask,
+                    Origin::Background(_) | Origin::Sample(_) => &[],
+                };
+            }
+            let start = text.len();
+            for run in &runs {
+                if run.start > 0 {
+                    text.push(',');
+                }
+                text.push_str(if run.is_sample {
+                    self.sample.span(row, run.start, run.end)
+                } else {
+                    self.background.span(background, run.start, run.end)
+                });
+            }
+            end_line(&mut text, start);
+            if start == 0 {
+                text.reserve((text.len() + 8) * self.origins.len());
+            }
+        }
+        text
+    }
+
+    /// Divides the features into runs that come from the same table. Features with the same value in
+    /// both extend a run.
+    fn set_runs(&self, origin: &Origin<'_>, runs: &mut Vec<Run>) {
+        let whole = |is_sample| Run {
+            is_sample,
+            start: 0,
+            end: self.columns().len(),
+        };
+        runs.clear();
+        let (subject, mask) = match origin {
+            Origin::Background(_) => return runs.push(whole(false)),
+            Origin::Sample(_) => return runs.push(whole(true)),
+            Origin::Mixed { subject, mask, .. } => (subject, mask),
+        };
+        for (bit, feature) in subject.varying.iter().enumerate() {
+            let mut next = whole(includes(mask, bit));
+            if let Some(run) = runs.last_mut() {
+                if run.is_sample == next.is_sample {
+                    continue;
+                }
+                run.end = *feature;
+                next.start = *feature;
+            }
+            runs.push(next);
+        }
+    }
+
+    fn to_quoted_csv(&self) -> String {
         let mut text = String::new();
         for row in self.iter() {
             let start = text.len();
@@ -200,14 +271,22 @@ impl<'a> Rows<'a> {
                 }
                 push_csv(&mut text, cell);
             }
-            if text.len() == start {
-                // One empty cell would be an empty line, which readers skip.
-                text.push_str("\"\"");
-            }
-            text.push('\n');
+            end_line(&mut text, start);
         }
         text
     }
+}
+
+/// Ends a line of CSV. One empty cell would be an empty line, which readers skip.
+fn end_line(text: &mut String, start: usize) {
+    text.push_str(if text.len() == start { "\"\"\n" } else { "\n" });
+}
+
+/// Adjacent features from the same table.
+struct Run {
+    is_sample: bool,
+    start: usize,
+    end: usize,
 }
 
 struct Cells<'a> {
@@ -303,6 +382,53 @@ mod tests {
         assert_eq!(rows.to_csv(), expected);
         let cells: Vec<Vec<&str>> = rows.iter().map(Iterator::collect).collect();
         assert_eq!(cells[2], ["1", "x,y", "9"]);
+    }
+
+    /// Without quotes, runs of cells are copied: the result is that of single cells.
+    #[test]
+    fn csv_without_quotes_has_the_same_cells() {
+        let wide = |offset: usize| {
+            let columns: Vec<String> = (0..70).map(|i| format!("f{i}")).collect();
+            // Every third column is the same in both tables.
+            let cell = |i: usize| match i % 3 {
+                0 => i.to_string(),
+                _ => "x".repeat(i % 5 + offset),
+            };
+            let rows = [
+                (0..70).map(cell).collect::<Vec<_>>(),
+                vec![String::new(); 70],
+            ];
+            Table::from_rows("t", columns, rows).unwrap()
+        };
+        let (sample, background) = (wide(1), wide(0));
+        let varying: Vec<usize> = (0..70).filter(|i| i % 3 != 0).collect();
+        let subject = Subject {
+            row: 0,
+            coalitions: Coalitions::new(varying.len(), 200, &mut Random::new(0, 0)),
+            varying,
+        };
+        let mut origins = vec![Origin::Sample(&subject), Origin::Background(1)];
+        for index in 0..subject.coalitions.len() {
+            origins.push(Origin::Mixed {
+                subject: &subject,
+                mask: subject.coalitions.mask(index),
+                background: 0,
+            });
+        }
+        let rows = Rows {
+            sample: &sample,
+            background: &background,
+            origins,
+        };
+        assert_eq!(rows.len(), 202);
+        assert_eq!(rows.to_csv(), rows.to_quoted_csv());
+        let one = Table::from_rows("t", vec!["a".to_owned()], [[""]]).unwrap();
+        let rows = Rows {
+            sample: &one,
+            background: &one,
+            origins: vec![Origin::Background(0)],
+        };
+        assert_eq!(rows.to_csv(), "\"\"\n");
     }
 
     #[test]

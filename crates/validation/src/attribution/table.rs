@@ -16,9 +16,12 @@ const MAX_TEXT: usize = 256 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     columns: Vec<String>,
+    /// The cells row by row, each with a comma after it, so that adjacent cells are valid CSV if no
+    /// cell needs quotes.
     text: String,
-    /// The end of each cell in `text`, row by row.
+    /// The end of each cell in `text`.
     ends: Vec<usize>,
+    needs_quotes: bool,
 }
 
 impl Table {
@@ -47,6 +50,7 @@ impl Table {
             columns,
             text: String::new(),
             ends: Vec::new(),
+            needs_quotes: false,
         })
     }
 
@@ -80,8 +84,10 @@ impl Table {
     pub fn push<C: AsRef<str>>(&mut self, row: impl IntoIterator<Item = C>) -> Result<(), String> {
         let (text, ends) = (self.text.len(), self.ends.len());
         for cell in row {
+            self.needs_quotes |= needs_quotes(cell.as_ref());
             self.text.push_str(cell.as_ref());
             self.ends.push(self.text.len());
+            self.text.push(',');
         }
         let count = self.ends.len() - ends;
         let message = if count != self.columns.len() {
@@ -111,13 +117,25 @@ impl Table {
 
     /// Returns one cell; empty beyond the table.
     pub fn cell(&self, row: usize, column: usize) -> &str {
-        let index = row * self.columns.len() + column;
-        let start = index
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before));
-        let end = self.ends.get(index).copied().unwrap_or_default();
-        let start = start.copied().unwrap_or_default();
-        self.text.get(start..end).unwrap_or_default()
+        self.span(row, column, column + 1)
+    }
+
+    /// Adjacent cells of a row, from `start` to before `end`, separated by commas. It is CSV unless
+    /// [`Table::needs_quotes`].
+    pub(super) fn span(&self, row: usize, start: usize, end: usize) -> &str {
+        let first = row * self.columns.len() + start;
+        let last = row * self.columns.len() + end - 1;
+        let from = match first.checked_sub(1) {
+            Some(before) => self.ends.get(before).map_or(usize::MAX, |end| end + 1),
+            None => 0,
+        };
+        let to = self.ends.get(last).copied().unwrap_or_default();
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// Whether some cell must be quoted in CSV.
+    pub(super) fn needs_quotes(&self) -> bool {
+        self.needs_quotes
     }
 
     /// The cells of one row.

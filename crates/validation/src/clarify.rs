@@ -113,56 +113,9 @@ impl Attributions {
     }
 }
 
-/// How well the ranking of features by attribution is preserved: the normalized discounted cumulative
-/// gain of the training data's attributions in the live data's order. 1 is the same order; AWS
-/// reports a violation (`feature_attribution_drift_check`) below 0.9.
-///
-/// Features are ranked by the size of the attribution. `None` without features, without any
-/// attribution in training, or if the live data does not have the same features.
-pub fn attribution_ndcg(training: &[(&str, f64)], live: &[(&str, f64)]) -> Option<f64> {
-    let of_training: HashMap<&str, f64> = training
-        .iter()
-        .map(|(feature, value)| (*feature, value.abs()))
-        .collect();
-    if of_training.len() != live.len() {
-        return None;
-    }
-    let gain = |order: &[(&str, f64)]| -> Option<f64> {
-        let mut order = order.to_vec();
-        order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-        order
-            .iter()
-            .zip(2_u32..)
-            .map(|((feature, _), place)| Some(of_training.get(feature)? / f64::from(place).log2()))
-            .sum()
-    };
-    let (best, found) = (gain(training)?, gain(live)?);
-    (best > 0.0).then(|| found / best)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The developer guide's worked example: attributions of 0.70, 0.50, 0.05 in training, and the
-    /// reverse order live, give 0.69.
-    #[test]
-    fn the_worked_example_of_the_developer_guide() {
-        let training = [("f1", 0.70), ("f2", 0.50), ("f3", 0.05)];
-        let live = [("f1", 0.05), ("f2", 0.50), ("f3", 0.70)];
-        let score = attribution_ndcg(&training, &live).unwrap();
-        assert!((score - 0.69).abs() < 0.005, "{score}");
-        let same = attribution_ndcg(&training, &training).unwrap();
-        assert!((same - 1.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn rankings_of_other_features_have_no_score() {
-        let training = [("a", 0.7), ("b", 0.1)];
-        assert_eq!(attribution_ndcg(&training, &[("a", 0.7), ("c", 0.1)]), None);
-        assert_eq!(attribution_ndcg(&training, &[("a", 0.7)]), None);
-        assert_eq!(attribution_ndcg(&[], &[]), None);
-    }
 
     #[test]
     fn an_analysis_is_read_and_written_back() {

@@ -1,14 +1,17 @@
 //! SageMaker Clarify's `analysis.json` (bias metrics and feature attributions), and the drift of
 //! attributions.
 //!
-//! Bias metrics and SHAP values are not computed yet: the types parse and write the file, which is
-//! also the baseline of bias drift and attribution drift. The members inside a facet are unverified
-//! against AWS [clarify-facet]: the developer guide shows only the outer ones.
+//! The file is also the baseline of bias drift and attribution drift. The types are those of files
+//! that Clarify wrote (`tests/data/aws-output/clarify`), members in the same order.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use super::lenient;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,12 +21,12 @@ pub struct Analysis {
     /// Feature attributions, by method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanations: Option<Explanations>,
-    /// Bias in the data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pre_training_bias_metrics: Option<BiasMetrics>,
     /// Bias in the predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_training_bias_metrics: Option<BiasMetrics>,
+    /// Bias in the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_training_bias_metrics: Option<BiasMetrics>,
     /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
@@ -58,14 +61,58 @@ pub struct Attributions {
 pub struct BiasMetrics {
     /// The predicted column.
     pub label: String,
-    /// The label's value or threshold that is the favorable outcome.
+    /// The facets, by column.
+    pub facets: Facets,
+    /// The label's favorable values (`1`, `1,2`) or interval (`(0.5, 1.0]`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_value_or_threshold: Option<String>,
-    /// The facets, by column.
-    pub facets: HashMap<String, Vec<Facet>>,
     /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
+}
+
+/// The groups of each facet, by the facet's column, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facets(pub Vec<(String, Vec<Facet>)>);
+
+impl Facets {
+    /// Returns the groups of a facet; empty if there is no such facet.
+    pub fn get(&self, column: &str) -> &[Facet] {
+        let mut facets = self.0.iter();
+        facets
+            .find(|(name, _)| name == column)
+            .map_or(&[], |(_, groups)| groups.as_slice())
+    }
+}
+
+impl Serialize for Facets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, groups)| (name, groups)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Facets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Facets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("facets by column")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Facets, A::Error> {
+                let mut facets = Vec::new();
+                while let Some(facet) = map.next_entry()? {
+                    facets.push(facet);
+                }
+                Ok(Facets(facets))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 /// One group of a facet.
@@ -88,11 +135,32 @@ pub struct BiasMetric {
     /// Its description.
     #[serde(default)]
     pub description: String,
-    /// The metric; `None` if it could not be computed.
+    /// The metric, which can be infinite (`"Infinity"`); `None` if it could not be computed.
+    #[serde(deserialize_with = "read_value", serialize_with = "write_value")]
     pub value: Option<f64>,
+    /// Why the metric could not be computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Unknown members, kept.
     #[serde(flatten)]
     pub others: Map<String, Value>,
+}
+
+/// Parses a number, the text of one (`"Infinity"`), or null.
+fn read_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = lenient::number(deserializer)?;
+    Ok((!value.is_nan()).then_some(value))
+}
+
+/// Writes infinity as Clarify does: as the text `"Infinity"` or `"-Infinity"`.
+#[expect(clippy::ref_option, reason = "the signature that serde requires")]
+fn write_value<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) if value.is_finite() => serializer.serialize_f64(*value),
+        Some(f64::INFINITY) => serializer.serialize_str("Infinity"),
+        Some(f64::NEG_INFINITY) => serializer.serialize_str("-Infinity"),
+        _ => serializer.serialize_none(),
+    }
 }
 
 impl Analysis {
@@ -124,11 +192,42 @@ mod tests {
             "post_training_bias_metrics":{"label":"target","label_value_or_threshold":"1",
                 "facets":{"age":[{"value_or_threshold":"40","metrics":[
                     {"name":"DPPL","description":"Difference","value":0.07},
-                    {"name":"RD","description":"Recall","value":null}]}]}}}"#;
+                    {"name":"TE","description":"Treatment","value":"-Infinity"},
+                    {"name":"RD","description":"Recall","value":null,"error":"no"}]}]}}}"#;
         let read: Analysis = serde_json::from_str(text).unwrap();
         let attributions = read.attributions("label0").unwrap();
         assert_eq!(attributions.values(), [("age", 0.4), ("income", 0.1)]);
         let again: Value = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), again);
+        let bias = read.post_training_bias_metrics.unwrap();
+        let metrics = &bias.facets.get("age")[0].metrics;
+        assert_eq!(metrics[1].value, Some(f64::NEG_INFINITY));
+        assert_eq!(metrics[2].value, None);
+    }
+
+    /// Whitespace aside, each of Clarify's files is written back byte for byte.
+    #[test]
+    fn files_of_clarify_are_written_back_in_their_order() {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/data/aws-output/clarify"
+        );
+        for name in [
+            "adult-bias/analysis.json",
+            "fraud/bias_1-analysis.json",
+            "german-credit/analysis.json",
+            "stars-pre-training/analysis.json",
+        ] {
+            let text = std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+            let read: Analysis = serde_json::from_str(&text).unwrap();
+            let parsed: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                serde_json::to_string(&read).unwrap(),
+                serde_json::to_string(&parsed)
+                    .unwrap()
+                    .replace(":0}", ":0.0}"),
+                "{name}"
+            );
+        }
     }
 }

@@ -21,6 +21,10 @@ use super::jsonl::Lines;
 use super::profile::Profiler;
 use super::{DataError, Source, decode};
 
+mod merged;
+
+pub(super) use merged::{MergedRow, merged};
+
 /// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
 const MAX_LINE: usize = 128 * 1024 * 1024;
 

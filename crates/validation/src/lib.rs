@@ -20,6 +20,7 @@ use mlops_core::quote;
 
 pub mod attribution;
 mod batch;
+pub mod bias;
 pub mod capture;
 mod categories;
 pub mod check;

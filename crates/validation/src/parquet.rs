@@ -31,7 +31,10 @@ use super::{DataError, Input, Profiler};
 
 mod footer;
 mod instant;
+mod text;
 mod values;
+
+pub(super) use text::Texts;
 
 /// Values of a column per batch.
 const ROWS: usize = 32 * 1024;

@@ -12,6 +12,9 @@ use super::super::clarify::{Analysis, BiasMetrics, Facet};
 use super::super::violations::{Violation, Violations};
 use super::selection::spelled;
 
+/// Differences up to this size are rounding: another program may have computed the baseline.
+const ROUNDING: f64 = 1e-12;
+
 /// When a metric is a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Check {
@@ -161,13 +164,14 @@ fn is_violation(
     expected: f64,
     check: Check,
 ) -> bool {
+    let tolerance = match check {
+        Check::FartherFromZero => 0.0,
+        Check::Interval { tolerance } => tolerance,
+    };
+    let limit = expected.abs() + tolerance + ROUNDING * expected.abs().max(1.0);
     match (check, interval) {
-        (Check::FartherFromZero, _) => value.abs() > expected.abs(),
-        (Check::Interval { tolerance }, None) => value.abs() > expected.abs() + tolerance,
-        (Check::Interval { tolerance }, Some(interval)) => {
-            let limit = expected.abs() + tolerance;
-            interval.low > limit || interval.high < -limit
-        }
+        (Check::Interval { .. }, Some(interval)) => interval.low > limit || interval.high < -limit,
+        _ => value.abs() > limit,
     }
 }
 
@@ -203,4 +207,75 @@ fn matching<'a>(group: &Facet, groups: &[Facet], known: &'a [Facet]) -> Option<&
             }
             _ => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_and_the_allowed_range_are_disjoint_on_either_side() {
+        let around = |low, high| MetricInterval {
+            post_training: true,
+            facet: String::new(),
+            facet_value: String::new(),
+            metric: String::new(),
+            low,
+            high,
+        };
+        let check = Check::Interval { tolerance: 0.1 };
+        for (low, high, violation) in [
+            (0.2, 0.5, false),
+            (0.31, 0.5, true),
+            (-0.5, -0.2, false),
+            (-0.5, -0.31, true),
+            (-0.9, 0.9, false),
+        ] {
+            let value = f64::midpoint(low, high);
+            let interval = around(low, high);
+            // The range is −0.3 to 0.3, whatever the sign of the baseline.
+            for expected in [0.2, -0.2] {
+                let found = is_violation(value, Some(&interval), expected, check);
+                assert_eq!(found, violation, "{low} {high}");
+            }
+        }
+        assert!(is_violation(-0.31, None, 0.2, check));
+        assert!(!is_violation(-0.29, None, 0.2, check));
+        assert!(is_violation(-0.21, None, 0.2, Check::FartherFromZero));
+        assert!(!is_violation(
+            0.2 + 1e-15,
+            None,
+            0.2,
+            Check::FartherFromZero
+        ));
+        assert!(!is_violation(
+            f64::INFINITY,
+            None,
+            f64::NEG_INFINITY,
+            Check::FartherFromZero
+        ));
+    }
+
+    #[test]
+    fn groups_match_by_text_or_by_their_threshold() {
+        let group = |text: &str| Facet {
+            value_or_threshold: text.to_owned(),
+            metrics: Vec::new(),
+            others: serde_json::Map::new(),
+        };
+        let known = [group("a"), group("(40, 75]"), group("(0.5, 1.0]")];
+        let find = |text: &str| {
+            let live = [group(text), group("other")];
+            matching(&live[0], &live, &known).map(|found| found.value_or_threshold.clone())
+        };
+        assert_eq!(find("a").as_deref(), Some("a"));
+        assert_eq!(find("(40, 71]").as_deref(), Some("(40, 75]"));
+        assert_eq!(find("(40.0, 71.5]").as_deref(), Some("(40, 75]"));
+        assert_eq!(find("(41, 75]"), None);
+        assert_eq!(find("b"), None);
+        // A single group was a value in a large table, and is an interval in a small one.
+        let (one, other) = ([group("0")], [group("(0, 3]")]);
+        assert_eq!(matching(&one[0], &one, &other), Some(&other[0]));
+        assert_eq!(matching(&group("1"), &[group("1")], &one), None);
+    }
 }

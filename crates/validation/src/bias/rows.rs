@@ -1,6 +1,7 @@
 //! Reads the rows of all formats, through the crate's readers.
 
 use std::io::{BufReader, Cursor, Read};
+use std::ops::Range;
 
 use super::super::batch::Batch;
 use super::super::capture::{self, MergedRow, Window};
@@ -18,8 +19,9 @@ const MAX_HEADER: u64 = 16 * 1024 * 1024;
 
 /// Receives rows.
 pub(super) trait Rows {
-    /// Begins rows with these columns. Returns the indices of the wanted ones, ascending.
-    fn layout(&mut self, names: &[String]) -> Result<Vec<usize>, String>;
+    /// Begins rows with these columns, of which those in `features` can be features of the model.
+    /// Returns the indices of the wanted ones, ascending.
+    fn layout(&mut self, names: &[String], features: Range<usize>) -> Result<Vec<usize>, String>;
 
     /// Adds a row: the wanted columns, `None` if missing.
     fn row(&mut self, cells: &[Option<&str>]) -> Result<(), String>;
@@ -77,7 +79,7 @@ fn begin<'a>(
     let own = names.len();
     names.extend(partition.iter().map(|(key, _)| key.clone()));
     let (inside, outside): (Vec<usize>, Vec<usize>) = rows
-        .layout(&names)?
+        .layout(&names, 0..names.len())?
         .into_iter()
         .partition(|index| *index < own);
     let constants = outside
@@ -213,6 +215,7 @@ impl Named {
         &mut self,
         names: &[&str],
         values: &[Option<&str>],
+        features: Range<usize>,
         rows: &mut impl Rows,
     ) -> Result<(), String> {
         if !self
@@ -227,7 +230,7 @@ impl Named {
                 }
             }
             self.names = names.iter().map(|name| (*name).to_owned()).collect();
-            self.wanted = rows.layout(&self.names)?;
+            self.wanted = rows.layout(&self.names, features)?;
         }
         let cells: Vec<Option<&str>> = self.wanted.iter().map(|index| values[*index]).collect();
         rows.row(&cells)
@@ -278,7 +281,7 @@ fn json_row(
         .unzip();
     names.extend(partition.iter().map(|(key, _)| key.as_str()));
     values.extend(partition.iter().map(|(_, value)| value.as_deref()));
-    named.add(&names, &values, rows)
+    named.add(&names, &values, 0..names.len(), rows)
 }
 
 fn captured_rows(
@@ -349,5 +352,5 @@ fn captured_row(
         .chain(&row.truth)
         .map(|(_, value)| value.as_deref())
         .collect();
-    named.add(&names, &values, rows)
+    named.add(&names, &values, row.outputs..row.cells.len(), rows)
 }

@@ -20,6 +20,20 @@ const DISTINCT_SHARE: f64 = 0.05;
 /// measurements, not groups.
 pub const MAX_GROUPS: usize = 256;
 
+/// Maximum length in bytes of a value that is kept: longer ones are texts, not categories.
+const MAX_VALUE: usize = 1024;
+
+/// Refuses values that are too long to be kept.
+pub(super) fn bounded(text: &str) -> Result<(), String> {
+    if text.len() > MAX_VALUE {
+        return Err(format!(
+            "a value of {} bytes: choose a column of categories",
+            text.len()
+        ));
+    }
+    Ok(())
+}
+
 /// A value in a configuration, with the spelling that is printed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
@@ -182,6 +196,7 @@ impl Classifier {
         if let Some(id) = self.ids.get(text) {
             return Ok(*id);
         }
+        bounded(text)?;
         if self.values.len() == MAX_GROUPS {
             return Err(format!(
                 "more than {MAX_GROUPS} different values: name the values of the group, or a \
@@ -386,6 +401,8 @@ mod tests {
         for i in 0..MAX_GROUPS {
             classifier.classify(&i.to_string()).unwrap();
         }
+        let long = classifier.classify(&"x".repeat(2_000)).unwrap_err();
+        assert!(long.contains("a value of 2000 bytes"), "{long}");
         assert!(
             classifier
                 .classify("one more")

@@ -128,15 +128,14 @@ impl Settings {
     pub(super) fn features(&self) -> Vec<&str> {
         let prediction = self.prediction.as_ref().map(Prediction::column);
         let other = [self.label.as_ref(), prediction];
-        let names = self.headers.iter().enumerate();
+        let is_other = |name: &String| {
+            let mut other = other.iter().flatten();
+            other.any(|column| matches!(column, Column::Name(other) if other == name))
+        };
+        let names = self.headers.iter();
         names
-            .filter(|(index, name)| {
-                !other.iter().flatten().any(|column| match column {
-                    Column::Name(other) => other == *name,
-                    Column::Index(other) => other == index,
-                })
-            })
-            .map(|(_, name)| name.as_str())
+            .filter(|name| !is_other(name))
+            .map(String::as_str)
             .collect()
     }
 

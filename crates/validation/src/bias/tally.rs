@@ -3,13 +3,14 @@
 //! of combinations and not of rows.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use mlops_core::quote::short;
 
 use super::flip::{Flips, Sample};
 use super::metrics::{Cells, Counts, Metric, Predicted};
 use super::rows::Rows;
-use super::selection::{Classifier, Group, Selection, numeric};
+use super::selection::{Classifier, Group, Selection, bounded, numeric};
 use super::settings::{Column, Prediction, Settings};
 
 /// Maximum number of values of the group variable.
@@ -172,6 +173,7 @@ impl<'a> Tally<'a> {
         if let Some(stratum) = self.strata.get(text) {
             return Ok(*stratum);
         }
+        bounded(text).map_err(|error| format!("the group variable has {error}"))?;
         if self.strata.len() == MAX_STRATA {
             return Err(format!(
                 "the group variable has more than {MAX_STRATA} values: choose a column of categories"
@@ -209,6 +211,7 @@ impl<'a> Tally<'a> {
             label: self.label.is_some().then_some(label),
             predicted,
             reversed: reversed(self.settings),
+            ranks: ranks(&self.strata),
         };
         let mut facets = Vec::with_capacity(self.facets.len());
         for (index, facet) in self.facets.iter().enumerate() {
@@ -218,7 +221,7 @@ impl<'a> Tally<'a> {
             }
             let groups = groups.iter().map(|group| GroupCounts {
                 text: group.text.clone(),
-                counts: outcome.counts(&facet.counts, group, self.strata.len()),
+                counts: outcome.counts(&facet.counts, group),
                 flips: self.sample.as_ref().map(|sample| {
                     let positive = |class| outcome.predicted(class);
                     sample.flips(index, &facet.name, |class| group.has(class), positive)
@@ -295,6 +298,22 @@ struct Outcome<'a> {
     label: Option<&'a Group>,
     predicted: &'a Group,
     reversed: bool,
+    /// The place of each stratum in the order of their texts, so that sums of the same rows in another
+    /// order are the same.
+    ranks: Vec<usize>,
+}
+
+/// The rank of each stratum by its text.
+fn ranks(strata: &HashMap<String, u32>) -> Vec<usize> {
+    let mut texts: Vec<(&String, u32)> = strata.iter().map(|(text, id)| (text, *id)).collect();
+    texts.sort_unstable();
+    let mut ranks = vec![0; texts.len()];
+    for (rank, (_, id)) in texts.iter().enumerate() {
+        if let Some(place) = usize::try_from(*id).ok().and_then(|id| ranks.get_mut(id)) {
+            *place = rank;
+        }
+    }
+    ranks
 }
 
 impl Outcome<'_> {
@@ -307,18 +326,18 @@ impl Outcome<'_> {
     }
 
     /// Adds up the counts for one group of a facet.
-    fn counts(&self, counted: &HashMap<Key, u64>, group: &Group, strata: usize) -> Counts {
+    fn counts(&self, counted: &HashMap<Key, u64>, group: &Group) -> Counts {
         let mut counts = Counts {
             all: Cells::default(),
-            groups: vec![Cells::default(); strata],
+            groups: vec![Cells::default(); self.ranks.len()],
         };
         for (key, count) in counted {
             let label = self.label.is_some_and(|label| label.has(key.label));
             let cell = Cells::index(group.has(key.facet), label, self.predicted(key.predicted));
             counts.all.0[cell] += count;
-            let stratum = usize::try_from(key.stratum).unwrap_or(usize::MAX);
-            if let Some(stratum) = counts.groups.get_mut(stratum) {
-                stratum.0[cell] += count;
+            let stratum = usize::try_from(key.stratum).ok();
+            if let Some(rank) = stratum.and_then(|stratum| self.ranks.get(stratum)) {
+                counts.groups[*rank].0[cell] += count;
             }
         }
         counts
@@ -326,7 +345,7 @@ impl Outcome<'_> {
 }
 
 impl Rows for Tally<'_> {
-    fn layout(&mut self, names: &[String]) -> Result<Vec<usize>, String> {
+    fn layout(&mut self, names: &[String], features: Range<usize>) -> Result<Vec<usize>, String> {
         let settings = self.settings;
         let place = |column: Option<&Column>| column.and_then(|column| column.place(names));
         let label = place(settings.label.as_ref());
@@ -362,15 +381,16 @@ impl Rows for Tally<'_> {
             .iter()
             .filter_map(|c| c.place(names))
             .collect();
-        let mut features = Vec::new();
-        if let Some(sample) = &mut self.sample {
-            for (index, name) in names.iter().enumerate() {
-                let outcome = Some(index) == label || Some(index) == predicted;
-                if !outcome && !ignored.contains(&index) {
-                    features.push((sample.feature(name), index));
-                }
-            }
-        }
+        let own = features.filter(|index| {
+            let outcome = Some(*index) == label || Some(*index) == predicted;
+            !outcome && !ignored.contains(index)
+        });
+        let features: Vec<(usize, usize)> = match &mut self.sample {
+            Some(sample) => own
+                .map(|index| (sample.feature(&names[index]), index))
+                .collect(),
+            None => Vec::new(),
+        };
         wanted.extend(features.iter().map(|(_, index)| index));
         wanted.sort_unstable();
         wanted.dedup();

@@ -75,6 +75,60 @@ fn all_formats_give_the_same_analysis() {
 }
 
 #[test]
+fn the_order_of_rows_does_not_matter() {
+    let mut settings = settings(vec![facet("sex", &["0"])]);
+    settings.group = Some(named("age"));
+    let expected = run(&settings, &generated(), &Format::Csv).unwrap();
+    let table = generated();
+    let mut lines: Vec<&str> = table.lines().collect();
+    lines[1..].reverse();
+    let reversed = format!("{}\n", lines.join("\n"));
+    assert_eq!(run(&settings, &reversed, &Format::Csv).unwrap(), expected);
+}
+
+/// Output columns are not features: the second one here is text, which the flip test would refuse.
+#[test]
+fn outputs_of_captured_traffic_are_found_by_position() {
+    let mut text = String::new();
+    for row in 0..40 {
+        let (sex, score) = (row % 2, row % 9);
+        writeln!(
+            text,
+            "{{\"captureData\":{{\"endpointInput\":{{\"data\":\"{sex},{row}\",\"encoding\":\"CSV\"}},\
+             \"endpointOutput\":{{\"data\":\"0.{score},yes\",\"encoding\":\"CSV\"}}}}}}"
+        )
+        .unwrap();
+    }
+    let settings = Settings {
+        prediction: Some(Prediction::Probability {
+            column: Column::Index(0),
+            threshold: 0.5,
+        }),
+        favorable: Selection::Values(vec![Value::new("1")]),
+        facets: vec![facet("sex", &["0"])],
+        headers: vec!["sex".to_owned(), "income".to_owned()],
+        pre_training: Vec::new(),
+        post_training: vec![Metric::DI, Metric::FT],
+        ..Settings::default()
+    };
+    let window = Format::Capture(Window::default());
+    let found = run(&settings, &text, &window).unwrap();
+    let found = metrics(&found.analysis, true, "sex", "0");
+    assert!(
+        found.iter().all(|metric| metric.value.is_some()),
+        "{found:?}"
+    );
+    let wide = text
+        .replace(",yes", "")
+        .replace("\",\"encoding", ",7\",\"encoding");
+    let error = run(&settings, &wide, &window).unwrap_err();
+    assert!(
+        error.contains("the input has 3 values, but `headers` has 2 features"),
+        "{error}"
+    );
+}
+
+#[test]
 fn parquet_gives_the_same_analysis() {
     use std::sync::Arc;
 

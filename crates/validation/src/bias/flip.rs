@@ -12,6 +12,8 @@
 //! uniform sample of a fixed seed (Vitter's algorithm R). With more data, the metric is that of the
 //! sample, unlike AWS's, whose run time is not bounded.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 
 use super::metrics::Predicted;
@@ -23,6 +25,9 @@ pub const MAX_ROWS: usize = 10_000;
 
 /// Maximum number of values in the sampled rows: 64 MiB.
 const MAX_VALUES: usize = 8 * 1024 * 1024;
+
+/// Maximum number of features: rows of JSON with more different keys are not a table.
+const MAX_FEATURES: usize = 16 * 1024;
 
 /// Neighbors of a row.
 const NEIGHBORS: usize = 5;
@@ -54,6 +59,7 @@ struct Row {
 #[derive(Debug)]
 pub(super) struct Sample {
     features: Vec<Feature>,
+    places: HashMap<String, usize>,
     rows: Vec<Row>,
     seen: u64,
     random: Random,
@@ -87,6 +93,7 @@ impl Sample {
     pub(super) fn new() -> Self {
         Self {
             features: Vec::new(),
+            places: HashMap::new(),
             rows: Vec::new(),
             seen: 0,
             random: Random::new(SEED, 0),
@@ -94,15 +101,25 @@ impl Sample {
     }
 
     /// Returns the index of a feature, a new one if the name is new.
-    pub(super) fn feature(&mut self, name: &str) -> usize {
-        let known = self.features.iter().position(|known| known.name == name);
-        known.unwrap_or_else(|| {
-            self.features.push(Feature {
-                name: name.to_owned(),
-                textual: false,
-            });
-            self.features.len() - 1
-        })
+    ///
+    /// # Errors
+    /// There are too many features.
+    pub(super) fn feature(&mut self, name: &str) -> Result<usize, String> {
+        if let Some(place) = self.places.get(name) {
+            return Ok(*place);
+        }
+        if self.features.len() == MAX_FEATURES {
+            return Err(format!(
+                "more than {MAX_FEATURES} columns, too many for the flip test (FT)"
+            ));
+        }
+        let place = self.features.len();
+        self.places.insert(name.to_owned(), place);
+        self.features.push(Feature {
+            name: name.to_owned(),
+            textual: false,
+        });
+        Ok(place)
     }
 
     /// Adds a row with a prediction to the sample, or not. `values` are pairs of a feature's index
@@ -254,8 +271,8 @@ mod tests {
     /// Rows of (group, prediction, feature).
     fn flips(rows: &[(u32, u32, &str)]) -> Result<Flips, String> {
         let mut sample = Sample::new();
-        sample.feature("facet");
-        sample.feature("x");
+        sample.feature("facet").unwrap();
+        sample.feature("x").unwrap();
         for (facet, predicted, x) in rows {
             let facet_text = facet.to_string();
             let values = [
@@ -333,9 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn features_have_a_maximum() {
+        let mut sample = Sample::new();
+        for i in 0..MAX_FEATURES {
+            assert_eq!(sample.feature(&i.to_string()), Ok(i));
+        }
+        assert_eq!(sample.feature("7"), Ok(7));
+        assert!(sample.feature("x").unwrap_err().contains("more than 16384"));
+    }
+
+    #[test]
     fn large_data_is_sampled_uniformly() {
         let mut sample = Sample::new();
-        sample.feature("x");
+        sample.feature("x").unwrap();
         for i in 0..4 * MAX_ROWS {
             let text = i.to_string();
             sample.add(&[Some(0)], 0, [(0, Some(text.as_str()))].into_iter());

@@ -1,5 +1,6 @@
 //! Reads the rows of all formats, through the crate's readers.
 
+use std::collections::HashSet;
 use std::io::{BufReader, Cursor, Read};
 use std::ops::Range;
 
@@ -224,10 +225,9 @@ impl Named {
             .map(String::as_str)
             .eq(names.iter().copied())
         {
-            for (index, name) in names.iter().enumerate() {
-                if names[..index].contains(name) {
-                    return Err(format!("the column `{name}` occurs twice"));
-                }
+            let mut known = HashSet::with_capacity(names.len());
+            if let Some(name) = names.iter().find(|name| !known.insert(**name)) {
+                return Err(format!("the column `{name}` occurs twice"));
             }
             self.names = names.iter().map(|name| (*name).to_owned()).collect();
             self.wanted = rows.layout(&self.names, features)?;

@@ -387,8 +387,8 @@ impl Rows for Tally<'_> {
         });
         let features: Vec<(usize, usize)> = match &mut self.sample {
             Some(sample) => own
-                .map(|index| (sample.feature(&names[index]), index))
-                .collect(),
+                .map(|index| Ok((sample.feature(&names[index])?, index)))
+                .collect::<Result<_, String>>()?,
             None => Vec::new(),
         };
         wanted.extend(features.iter().map(|(_, index)| index));

@@ -333,6 +333,8 @@ fn invalid_data_is_one_clear_error() {
     assert!(empty.is_empty());
     let unlabeled = error(&format!("{header}\n0,1,2,3,,1\n"), &|_| {});
     assert!(unlabeled.contains("no row has a label"), "{unlabeled}");
+    let twice = run(&good, "{\"sex\":1,\"sex\":0}\n", &Format::Jsonl).unwrap_err();
+    assert_eq!(twice, "t, line 1: the column `sex` occurs twice");
     let single = run(&good, &format!("{header}\n0,1,2,3,1,1\n"), &Format::Csv).unwrap();
     let ci = &metrics(&single.analysis, false, "sex", "0")[1];
     assert_eq!(ci.value, None);

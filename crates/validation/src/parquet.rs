@@ -31,9 +31,11 @@ use super::{DataError, Input, Profiler};
 
 mod footer;
 mod instant;
+mod select;
 mod text;
 mod values;
 
+pub(super) use select::select;
 pub(super) use text::Texts;
 
 /// Values of a column per batch.

@@ -1,14 +1,51 @@
-//! The files of model quality: metrics of predictions compared with the ground truth, and their
-//! limits.
+//! The quality of a model: metrics of predictions compared with the ground truth, their limits, and
+//! the files of both.
 //!
-//! The shapes follow the developer guide. The metrics are not computed yet; reports of model
-//! quality use these types. Unknown members are kept.
+//! [`analyse`] joins captured predictions with labels (or reads merged lines, or a table), computes
+//! the metrics of AWS's analyzer, suggests constraints and checks them. Shapes, names and figures
+//! follow AWS's own files (tests/data/aws-output/model-quality) and the developer guide; unknown
+//! members are kept.
+//!
+//! Memory: 24 bytes per label while predictions are joined, and 16 bytes per row that has a
+//! probability, to sort them; everything else is counted as it is read.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::lenient;
+use super::capture::Window;
 use super::statistics::Dataset;
+use super::violations::Violations;
+use super::{DataError, Format, NO_ROWS, Source, lenient};
+
+mod arrays;
+mod chunks;
+mod classification;
+mod confusion;
+mod curve;
+mod event;
+mod java;
+mod join;
+mod labels;
+mod limits;
+mod path;
+mod payload;
+mod regression;
+mod rows;
+mod sample;
+mod settings;
+mod table;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use classification::Named;
+pub use join::JoinCounts;
+pub use limits::{Checked, check};
+pub use path::Path;
+pub use settings::{Attribute, Settings};
+use tally::{Kind, Tally};
+use values::{Classes, POSITIVE};
 
 /// The type of a model, by the prefix of its files' members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +56,38 @@ pub enum Problem {
     BinaryClassification,
     /// `multiclass_classification_…`
     MulticlassClassification,
+}
+
+impl Problem {
+    /// Parses `Regression`, `BinaryClassification` or `MulticlassClassification` in any case; `None`
+    /// for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Regression,
+            Self::BinaryClassification,
+            Self::MulticlassClassification,
+        ]
+        .into_iter()
+        .find(|problem| problem.name().eq_ignore_ascii_case(text))
+    }
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Regression => "Regression",
+            Self::BinaryClassification => "BinaryClassification",
+            Self::MulticlassClassification => "MulticlassClassification",
+        }
+    }
+
+    /// The prefix of files' members.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Regression => "regression",
+            Self::BinaryClassification => "binary_classification",
+            Self::MulticlassClassification => "multiclass_classification",
+        }
+    }
 }
 
 /// `statistics.json` of model quality.
@@ -87,8 +156,29 @@ impl QualityStatistics {
     }
 }
 
+/// A metric as AWS writes it. AWS's files have `"NaN"` or null for a deviation that was not computed,
+/// and null for a metric that is not a number (binary-maintenance).
+fn metric(value: f64, samples: [f64; sample::SAMPLES], rows: u64) -> Value {
+    let deviation = sample::deviation(samples, rows);
+    let deviation = if deviation.is_finite() {
+        json!(deviation)
+    } else {
+        json!("NaN")
+    };
+    json!({ "value": finite(value), "standard_deviation": deviation })
+}
+
+/// A number; null if it is not one.
+fn finite(value: f64) -> Value {
+    if value.is_finite() {
+        json!(value)
+    } else {
+        Value::Null
+    }
+}
+
 /// `constraints.json` of model quality.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QualityConstraints {
     /// Always 0.0.
     #[serde(default)]
@@ -107,7 +197,12 @@ pub struct QualityConstraints {
 /// The limit of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityConstraint {
-    /// The threshold of a violation.
+    /// The threshold of a violation; not a number (null or `"NaN"` in the file) if the baseline's
+    /// metric was not.
+    #[serde(
+        deserialize_with = "lenient::number",
+        serialize_with = "lenient::write"
+    )]
     pub threshold: f64,
     /// The side of the threshold that is a violation.
     pub comparison_operator: ComparisonOperator,
@@ -140,47 +235,125 @@ impl QualityConstraints {
     }
 }
 
-#[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the values are exact")]
-mod tests {
-    use super::*;
+/// The data of an analysis.
+#[derive(Debug)]
+pub enum Data {
+    /// Captured traffic and ground truth, to be joined.
+    Captures {
+        /// Captured traffic, JSON Lines. May have events outside of the window.
+        captures: Vec<Source>,
+        /// Ground truth records, JSON Lines, in the order in which they were written: of records
+        /// with the same id, the last one wins.
+        labels: Vec<Source>,
+    },
+    /// Lines with `captureData` and `groundTruthData` together, as AWS's merge job writes them.
+    Merged(Vec<Source>),
+    /// A table with a column of predictions and a column of labels.
+    Table {
+        /// The parts of the table.
+        sources: Vec<Source>,
+        /// CSV, JSON Lines or Parquet.
+        format: Format,
+    },
+}
 
-    const STATISTICS: &str = r#"{"version":0.0,"dataset":{"item_count":500},
-        "binary_classification_metrics":{
-            "confusion_matrix":{"0":{"0":200,"1":10},"1":{"0":20,"1":270}},
-            "recall":{"value":0.93,"standard_deviation":0.01},
-            "auc":{"value":0.97,"standard_deviation":"NaN"}}}"#;
+/// The result of an analysis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QualityReport {
+    /// `statistics.json`. Has no metrics if nothing was joined.
+    pub statistics: QualityStatistics,
+    /// `constraints.json` that the statistics suggest.
+    pub constraints: QualityConstraints,
+    /// `constraint_violations.json`; `None` without a baseline.
+    pub violations: Option<Violations>,
+    /// Constraints of the baseline that could not be checked, because their metric was not computed.
+    pub unchecked: Vec<String>,
+    /// How predictions and labels met.
+    pub counts: JoinCounts,
+}
 
-    #[test]
-    fn metrics_are_read_and_written_back() {
-        let read: QualityStatistics = serde_json::from_str(STATISTICS).unwrap();
-        assert_eq!(read.metrics().unwrap().0, Problem::BinaryClassification);
-        assert_eq!(read.metric("recall").unwrap().value, 0.93);
-        let auc = read.metric("auc").unwrap();
-        assert!(auc.standard_deviation.is_nan());
-        assert_eq!(
-            serde_json::to_value(auc).unwrap()["standard_deviation"],
-            "NaN"
-        );
-        assert_eq!(read.metric("confusion_matrix"), None);
-        let again: Value = serde_json::from_str(STATISTICS).unwrap();
-        assert_eq!(serde_json::to_value(&read).unwrap(), again);
+/// Computes the quality of a model: reads or joins the data, computes metrics with their standard
+/// deviations, suggests constraints, and checks the baseline's.
+///
+/// The result depends neither on the number of threads nor on the clock. Without joined rows, the
+/// report has counts, no metrics and no violations: the caller decides whether that is healthy.
+///
+/// # Errors
+/// The first source that cannot be read or parsed, by name and line; a table without rows
+/// ([`DataError::is_empty`]); classes that do not fit the problem; constraints of another problem.
+pub fn analyse(
+    settings: &Settings,
+    data: Data,
+    window: Window,
+    baseline: Option<&QualityConstraints>,
+) -> Result<QualityReport, DataError> {
+    let classes = Classes::new(settings.problem);
+    let (tally, counts) = match data {
+        Data::Captures { captures, labels } => {
+            join::join(captures, labels, window, settings, &classes)?
+        }
+        Data::Merged(sources) => join::merged(sources, window, settings, &classes)?,
+        Data::Table { sources, format } => {
+            let tally = table::read(sources, &format, settings, &classes)?;
+            if tally.rows == 0 {
+                return Err(DataError::new("the table", NO_ROWS));
+            }
+            let counts = JoinCounts {
+                incomplete_rows: tally.incomplete,
+                ..JoinCounts::default()
+            };
+            (tally, counts)
+        }
+    };
+    let statistics = statistics(settings, tally, &classes.into_names())
+        .map_err(|message| DataError::new("the data", message))?;
+    let checked = baseline
+        .map(|baseline| check(&statistics, baseline, settings.rules))
+        .transpose()
+        .map_err(|message| DataError::new("the baseline", message))?;
+    let (violations, unchecked) = match checked {
+        Some(checked) => (Some(checked.violations), checked.unchecked),
+        None => (None, Vec::new()),
+    };
+    Ok(QualityReport {
+        constraints: QualityConstraints::suggest(&statistics),
+        statistics,
+        violations,
+        unchecked,
+        counts,
+    })
+}
+
+fn statistics(
+    settings: &Settings,
+    tally: Tally,
+    names: &[String],
+) -> Result<QualityStatistics, String> {
+    let rows = tally.rows;
+    let mut statistics = QualityStatistics {
+        version: 0.0,
+        dataset: Dataset { item_count: rows },
+        regression_metrics: None,
+        binary_classification_metrics: None,
+        multiclass_classification_metrics: None,
+    };
+    if rows == 0 {
+        return Ok(statistics);
     }
-
-    #[test]
-    fn constraints_are_read_and_written_back() {
-        let text = r#"{"version":0.0,"regression_constraints":{
-            "mae":{"threshold":1.5,"comparison_operator":"GreaterThanThreshold","additional_properties":null},
-            "r2":{"threshold":0.8,"comparison_operator":"LessThanThreshold"}}}"#;
-        let read: QualityConstraints = serde_json::from_str(text).unwrap();
-        let mae = read.constraint("mae").unwrap();
-        assert_eq!(mae.threshold, 1.5);
-        assert_eq!(
-            mae.comparison_operator,
-            ComparisonOperator::GreaterThanThreshold
-        );
-        assert_eq!(read.constraint("rmse"), None);
-        let again: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(serde_json::to_value(&read).unwrap(), again);
+    match tally.kind {
+        Kind::Regression(errors) => statistics.regression_metrics = Some(errors.metrics(rows)),
+        Kind::Classes(confusion, scores) if settings.problem == Problem::BinaryClassification => {
+            let classes = Named::binary(&confusion, names)?;
+            let positive = classes.codes.get(1).copied().unwrap_or(POSITIVE);
+            let curves = scores.curves(positive);
+            let metrics = classification::binary(&confusion, &classes, curves, rows);
+            statistics.binary_classification_metrics = Some(metrics);
+        }
+        Kind::Classes(confusion, _) => {
+            let classes = Named::multiclass(&confusion, names);
+            let metrics = classification::multiclass(&confusion, &classes, rows);
+            statistics.multiclass_classification_metrics = Some(metrics);
+        }
     }
+    Ok(statistics)
 }

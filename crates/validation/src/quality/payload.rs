@@ -1,0 +1,318 @@
+//! Locates one value per row in the data of an event: CSV without a header, or JSON.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use mlops_core::quote::short;
+use serde_json::Value;
+
+use super::super::csv;
+use super::event::Payload;
+use super::settings::Attribute;
+use super::values::Cell;
+
+/// Receives the values of a column, one per row.
+pub(super) type Sink<'s> = dyn FnMut(Cell<'_>) -> Result<(), String> + 's;
+
+/// The text of a payload.
+pub(super) enum Content<'a> {
+    Csv(Cow<'a, str>),
+    Json(Cow<'a, str>),
+}
+
+impl<'a> Content<'a> {
+    /// Decodes a payload.
+    ///
+    /// # Errors
+    /// The encoding is unknown, or the data is not text.
+    pub(super) fn of(payload: &'a Payload<'a>) -> Result<Self, String> {
+        let data = Cow::Borrowed(&*payload.data);
+        match &*payload.encoding {
+            "CSV" => Ok(Self::Csv(data)),
+            "JSON" => Ok(Self::Json(data)),
+            "BASE64" => {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(payload.data.trim())
+                    .map_err(|error| format!("not base64: {error}"))?;
+                let text = String::from_utf8(bytes).map_err(|_| {
+                    format!(
+                        "the content type {} is not text",
+                        short(&payload.content_type)
+                    )
+                })?;
+                Ok(if payload.content_type.contains("json") {
+                    Self::Json(text.into())
+                } else {
+                    Self::Csv(text.into())
+                })
+            }
+            other => Err(format!("unknown encoding `{}`", short(other))),
+        }
+    }
+
+    /// Passes on the attribute's value of every row. Without an attribute, rows must have one value.
+    ///
+    /// # Errors
+    /// A row lacks the attribute, or is not a scalar; errors of the sink.
+    pub(super) fn column(
+        &self,
+        attribute: Option<&Attribute>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), String> {
+        match self {
+            Self::Csv(text) => csv_column(text, attribute, sink),
+            Self::Json(text) => json_column(text, attribute, sink),
+        }
+    }
+
+    /// Passes on the values of the only line of CSV, as rows; false if there are several lines.
+    /// AWS's built-in algorithms separate the predictions of several rows by commas.
+    ///
+    /// # Errors
+    /// Errors of the sink.
+    pub(super) fn line(&self, sink: &mut Sink<'_>) -> Result<bool, String> {
+        let Self::Csv(text) = self else {
+            return Ok(false);
+        };
+        let mut lines = lines(text);
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Ok(false);
+        };
+        line.split(',').try_for_each(|cell| sink(cell_of(cell)))?;
+        Ok(true)
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['\n', '\r'])
+        .filter(|line| !line.trim_ascii().is_empty())
+}
+
+fn cell_of(text: &str) -> Cell<'_> {
+    match text.trim() {
+        "" => Cell::Missing,
+        text => Cell::Text(text),
+    }
+}
+
+fn csv_column(
+    text: &str,
+    attribute: Option<&Attribute>,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
+    let quoted;
+    let unquoted;
+    // Lines with quotes are rare.
+    let mut rows: Box<dyn Iterator<Item = Vec<&str>>> = if text.contains('"') {
+        quoted = csv::table(text)?;
+        Box::new(
+            quoted
+                .iter()
+                .map(|row| row.iter().map(String::as_str).collect()),
+        )
+    } else if let Some(Attribute::Index(index)) = attribute {
+        // Nothing is allocated.
+        return lines(text).try_for_each(|line| {
+            let cell = line.split(',').nth(*index);
+            sink(cell_of(
+                cell.ok_or_else(|| too_short(*index, line.split(',').count()))?,
+            ))
+        });
+    } else {
+        unquoted = text;
+        Box::new(lines(unquoted).map(|line| line.split(',').collect()))
+    };
+    rows.try_for_each(|row| match attribute {
+        Some(Attribute::Index(index)) => {
+            let cell = row.get(*index);
+            sink(cell_of(cell.ok_or_else(|| too_short(*index, row.len()))?))
+        }
+        // The name of a column in the baseline's table; the record has nothing else.
+        _ if row.len() == 1 => sink(cell_of(row[0])),
+        None => Err(format!("{} values in a row; set the index of one of them", row.len())),
+        Some(name) => Err(format!(
+            "`{name}` cannot be found: the data is CSV without names; use the column's index, from 0"
+        )),
+    })
+}
+
+fn too_short(index: usize, found: usize) -> String {
+    format!("index {index} of a row with {found} values (indices start at 0)")
+}
+
+fn json_column(
+    text: &str,
+    attribute: Option<&Attribute>,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let document = document.map_err(|error| format!("not JSON: {error}"))?;
+        match (&document, attribute) {
+            (_, Some(Attribute::Path(path))) => {
+                let found = path.find(&document);
+                if found.is_empty() {
+                    return Err(format!("there is no `{path}`"));
+                }
+                found
+                    .into_iter()
+                    .try_for_each(|value| scalar(value, sink))?;
+            }
+            // Several rows.
+            (Value::Array(rows), _)
+                if rows
+                    .first()
+                    .is_some_and(|row| row.is_object() || row.is_array()) =>
+            {
+                rows.iter()
+                    .try_for_each(|row| json_row(row, attribute, sink))?;
+            }
+            // A column of values, as in ground truth.
+            (Value::Array(rows), None) => rows.iter().try_for_each(|row| scalar(row, sink))?,
+            (row, _) => json_row(row, attribute, sink)?,
+        }
+    }
+    Ok(())
+}
+
+fn json_row(row: &Value, attribute: Option<&Attribute>, sink: &mut Sink<'_>) -> Result<(), String> {
+    let missing = |what: &dyn std::fmt::Display| format!("there is no `{what}`");
+    let value = match (row, attribute) {
+        (Value::Object(members), Some(Attribute::Name(name))) => {
+            members.get(name).ok_or_else(|| missing(&short(name)))?
+        }
+        (Value::Object(members), Some(Attribute::Index(index))) => members
+            .values()
+            .nth(*index)
+            .ok_or_else(|| too_short(*index, members.len()))?,
+        (Value::Array(values), Some(Attribute::Index(index))) => values
+            .get(*index)
+            .ok_or_else(|| too_short(*index, values.len()))?,
+        (Value::Object(members), None) if members.len() == 1 => {
+            members.values().next().unwrap_or(&Value::Null)
+        }
+        (Value::Array(values), _) if values.len() == 1 => &values[0],
+        (Value::Object(_) | Value::Array(_), None) => {
+            return Err("several values in a row; set the attribute of one of them".to_owned());
+        }
+        (Value::Array(_), Some(name)) => return Err(missing(name)),
+        (_, Some(Attribute::Index(index))) if *index > 0 => return Err(too_short(*index, 1)),
+        (value, _) => value,
+    };
+    scalar(value, sink)
+}
+
+fn scalar(value: &Value, sink: &mut Sink<'_>) -> Result<(), String> {
+    match value {
+        Value::Null => sink(Cell::Missing),
+        Value::Bool(true) => sink(Cell::Text("true")),
+        Value::Bool(false) => sink(Cell::Text("false")),
+        Value::Number(number) => sink(Cell::Text(&number.to_string())),
+        Value::String(text) => sink(cell_of(text)),
+        Value::Array(_) | Value::Object(_) => {
+            Err("the value is an array or an object, not a number or a text".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(data: &str, encoding: &str, attribute: Option<&str>) -> Result<Vec<String>, String> {
+        let payload = Payload {
+            content_type: "application/json".into(),
+            data: data.into(),
+            encoding: encoding.into(),
+        };
+        let attribute = attribute.map(|text| Attribute::parse(text).unwrap());
+        let mut values = Vec::new();
+        Content::of(&payload)?.column(attribute.as_ref(), &mut |cell| {
+            values.push(match cell {
+                Cell::Missing => "-".to_owned(),
+                Cell::Number(value) => value.to_string(),
+                Cell::Text(text) => text.to_owned(),
+            });
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    #[test]
+    fn a_value_per_row_is_located() {
+        for (data, encoding, attribute, expected) in [
+            ("0.25", "CSV", Some("0"), vec!["0.25"]),
+            ("1,0.25\n0,0.5\r\n\n", "CSV", Some("1"), vec!["0.25", "0.5"]),
+            ("1,\"a,b\"\n0,", "CSV", Some("1"), vec!["a,b", "-"]),
+            ("1\n0\n", "CSV", None, vec!["1", "0"]),
+            ("1", "CSV", Some("label"), vec!["1"]),
+            ("0.5", "JSON", Some("0"), vec!["0.5"]),
+            ("{\"label\": 1}", "JSON", None, vec!["1"]),
+            ("{\"label\": 1,\"a\":2}", "JSON", Some("label"), vec!["1"]),
+            (
+                "{\"p\":\"a\"}\n{\"p\":null}",
+                "JSON",
+                Some("p"),
+                vec!["a", "-"],
+            ),
+            (
+                "[{\"p\":1},{\"p\":true}]",
+                "JSON",
+                Some("p"),
+                vec!["1", "true"],
+            ),
+            ("[[1,0.5],[0,0.25]]", "JSON", Some("1"), vec!["0.5", "0.25"]),
+            ("[1,0.5]", "JSON", Some("1"), vec!["0.5"]),
+            ("[1,0]", "JSON", None, vec!["1", "0"]),
+            (
+                "{\"predictions\":[{\"score\":9007199254740993}]}",
+                "JSON",
+                Some("$.predictions[*].score"),
+                vec!["9007199254740993"],
+            ),
+            ("eyJwIjogM30=", "BASE64", Some("p"), vec!["3"]),
+        ] {
+            assert_eq!(
+                column(data, encoding, attribute).unwrap(),
+                expected,
+                "{data}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        for (data, encoding, attribute, message) in [
+            ("1,2", "CSV", Some("2"), "index 2 of a row with 2 values"),
+            (
+                "1,2",
+                "CSV",
+                Some("p"),
+                "`p` cannot be found: the data is CSV",
+            ),
+            ("1,2", "CSV", Some("$.p"), "`$.p` cannot be found"),
+            ("1,2", "CSV", None, "2 values in a row"),
+            ("{\"a\":1,\"b\":2}", "JSON", None, "several values"),
+            ("{\"a\":1}", "JSON", Some("p"), "there is no `p`"),
+            ("{\"a\":[1]}", "JSON", Some("a"), "is an array or an object"),
+            ("{\"a\":1}", "JSON", Some("$.b"), "there is no `$.b`"),
+            ("{\"a\"", "JSON", Some("a"), "not JSON"),
+            ("/w==", "BASE64", Some("0"), "is not text"),
+            ("x", "XML", Some("0"), "unknown encoding `XML`"),
+        ] {
+            let error = column(data, encoding, attribute).unwrap_err();
+            assert!(error.contains(message), "{data}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_line_may_be_a_column() {
+        let mut values = Vec::new();
+        let content = Content::Csv("0.1,0.2,0.3\n".into());
+        let one = content.line(&mut |cell| {
+            values.push(format!("{cell:?}"));
+            Ok(())
+        });
+        assert_eq!((one, values.len()), (Ok(true), 3));
+        assert_eq!(Content::Csv("1\n2".into()).line(&mut |_| Ok(())), Ok(false));
+    }
+}

@@ -1,0 +1,831 @@
+//! Tests of the whole analysis, on AWS's files and on generated data. Figures without another source
+//! are those of scikit-learn 1.9.1 on the same data.
+
+use super::super::Input;
+use super::*;
+
+mod joins;
+
+macro_rules! aws {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/data/aws-output/model-quality/",
+            $name
+        ))
+    };
+}
+
+/// The printed violations of AWS.
+pub(super) const VIOLATIONS: [&str; 4] = [
+    aws!("binary-churn/violations-printed.txt"),
+    aws!("binary-internet-churn/violations-printed.txt"),
+    aws!("binary-maintenance/violations-printed.txt"),
+    aws!("binary-no-probability/violations-printed.txt"),
+];
+
+pub(super) fn source(name: &str, text: impl Into<Vec<u8>>) -> Source {
+    let text = text.into();
+    Source::stream(name, move || Ok(std::io::Cursor::new(text)))
+}
+
+pub(super) fn settings(variables: &[(&str, &'static str)]) -> Settings {
+    Settings::parse(|name| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    })
+    .unwrap()
+}
+
+fn table(text: &str, format: Format, settings: &Settings) -> Result<QualityReport, String> {
+    let data = Data::Table {
+        sources: vec![source("t", text)],
+        format,
+    };
+    analyse(settings, data, Window::default(), None).map_err(|error| error.to_string())
+}
+
+pub(super) fn close(found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() <= 1e-14 * expected.abs().max(1.0),
+        "{found} {expected}"
+    );
+}
+
+fn all_close(report: &QualityReport, expected: &[(&str, f64)]) {
+    for (name, value) in expected {
+        close(
+            report
+                .statistics
+                .metric(name)
+                .unwrap_or_else(|| panic!("{name}"))
+                .value,
+            *value,
+        );
+    }
+}
+
+/// Rounds numbers to the six digits that pandas prints.
+fn printed(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            json!((number.as_f64().unwrap() * 1e6).round() / 1e6)
+        }
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (name.clone(), printed(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+const BINARY: &[(&str, &str)] = &[
+    ("problem_type", "BinaryClassification"),
+    ("inference_attribute", "prediction"),
+    ("probability_attribute", "probability"),
+    ("ground_truth_attribute", "label"),
+];
+
+/// AWS's figures on the same file. The deviations depend on the samples that AWS drew: 0.0299822 for
+/// recall, 0.00589373 for accuracy and 0.0102492 for auc.
+#[test]
+#[expect(clippy::float_cmp, reason = "AWS's figures, to the last digit")]
+fn binary_churn() {
+    let data = aws!("binary-churn/predictions-and-labels.csv");
+    let report = table(data, Format::Csv, &settings(BINARY)).unwrap();
+    assert_eq!(report.statistics.dataset.item_count, 201);
+    let metrics = report
+        .statistics
+        .binary_classification_metrics
+        .as_ref()
+        .unwrap();
+    assert_eq!(
+        metrics["confusion_matrix"],
+        json!({"0": {"0": 173, "1": 0}, "1": {"0": 12, "1": 16}})
+    );
+    let value = |name: &str| report.statistics.metric(name).unwrap().value;
+    for (name, expected) in [
+        ("auc", 0.939_512_799_339_389_8),
+        ("recall", 0.571_428_571_428_571_4),
+        ("true_positive_rate", 0.571_428_571_428_571_4),
+        ("false_negative_rate", 0.428_571_428_571_428_6),
+        ("true_negative_rate", 1.0),
+        ("false_positive_rate", 0.0),
+        ("precision", 1.0),
+        ("accuracy", 0.940_298_507_462_686_6),
+        ("f1", 0.727_272_727_272_727_3),
+        ("f2", 0.625),
+        ("recall_best_constant_classifier", 0.0),
+        ("precision_best_constant_classifier", 0.0),
+        ("f1_best_constant_classifier", 0.0),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+    assert!((value("accuracy_best_constant_classifier") - 0.860_697).abs() < 5e-7);
+    for (name, of_aws) in [
+        ("recall", 0.029_982_2),
+        ("accuracy", 0.005_893_73),
+        ("auc", 0.010_249_2),
+    ] {
+        let deviation = report.statistics.metric(name).unwrap().standard_deviation;
+        assert!(
+            (of_aws / 3.0..of_aws * 3.0).contains(&deviation),
+            "{name} {deviation}"
+        );
+    }
+    // One point per distinct probability, as AWS's file shows: rates of 1/28, 2/28, …
+    let roc = &metrics["receiver_operating_characteristic_curve"];
+    assert_eq!(roc["false_positive_rates"].as_array().unwrap().len(), 203);
+    assert_eq!(roc["true_positive_rates"][1], 1.0 / 28.0);
+    assert_eq!(
+        metrics["precision_recall_curve"]["recalls"]
+            .as_array()
+            .unwrap()
+            .len(),
+        202
+    );
+    let expected: Value =
+        serde_json::from_str(aws!("binary-churn/constraints-printed.json")).unwrap();
+    let mut suggested = serde_json::to_value(&report.constraints).unwrap();
+    suggested.as_object_mut().unwrap().remove("version");
+    assert_eq!(printed(&suggested).to_string(), expected.to_string());
+    let names: Vec<&str> = metrics.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "confusion_matrix",
+            "recall",
+            "precision",
+            "accuracy",
+            "recall_best_constant_classifier",
+            "precision_best_constant_classifier",
+            "accuracy_best_constant_classifier",
+            "true_positive_rate",
+            "true_negative_rate",
+            "false_positive_rate",
+            "false_negative_rate",
+            "receiver_operating_characteristic_curve",
+            "precision_recall_curve",
+            "auc",
+            "au_prc",
+            "f0_5",
+            "f1",
+            "f2",
+            "f0_5_best_constant_classifier",
+            "f1_best_constant_classifier",
+            "f2_best_constant_classifier",
+        ]
+    );
+}
+
+/// Rebuilt: the counts of labels and predictions that AWS's figures imply, without probabilities.
+#[test]
+fn constraints_of_other_binary_classifications() {
+    for (counts, constraints, constant) in [
+        (
+            [87, 5, 20, 89],
+            aws!("binary-internet-churn/constraints-printed.json"),
+            92.0 / 201.0,
+        ),
+        (
+            [0, 0, 1, 200],
+            aws!("binary-maintenance/constraints-printed.json"),
+            1.0,
+        ),
+        (
+            [0, 46, 0, 68],
+            aws!("binary-no-probability/constraints-printed.json"),
+            68.0 / 114.0,
+        ),
+        (
+            [101, 4, 68, 28],
+            aws!("binary-toxicity/constraints-printed.json"),
+            105.0 / 201.0,
+        ),
+    ] {
+        let mut text = String::from("prediction,label\n");
+        for (cell, count) in counts.iter().enumerate() {
+            text += &format!("{},{}\n", cell % 2, cell / 2).repeat(*count);
+        }
+        let settings = settings(&[BINARY[0], BINARY[1], BINARY[3]]);
+        let report = table(&text, Format::Csv, &settings).unwrap();
+        let mut expected: Value = serde_json::from_str(constraints).unwrap();
+        let limits = expected["binary_classification_constraints"]
+            .as_object_mut()
+            .unwrap();
+        limits.shift_remove("auc");
+        let mut suggested = serde_json::to_value(&report.constraints).unwrap();
+        suggested.as_object_mut().unwrap().remove("version");
+        assert_eq!(printed(&suggested).to_string(), expected.to_string());
+        all_close(&report, &[("accuracy_best_constant_classifier", constant)]);
+        let deviation = report
+            .statistics
+            .metric("accuracy")
+            .unwrap()
+            .standard_deviation;
+        assert_eq!(deviation.is_nan(), counts.iter().sum::<usize>() < 200);
+        assert!(report.statistics.metric("auc").is_none());
+    }
+}
+
+/// Rebuilt: metrics with the figures that AWS's texts have.
+#[test]
+fn violations_have_the_names_texts_and_order_of_aws() {
+    for text in VIOLATIONS {
+        let mut metrics = Map::new();
+        let mut limits = Map::new();
+        let mut expected = Vec::new();
+        for line in text.lines() {
+            let Some(at) = line.find("Metric ") else {
+                continue;
+            };
+            let description = line[at..].trim();
+            let words: Vec<&str> = description.split(' ').collect();
+            let figure = |word: &str| word.trim_matches('\'').parse::<f64>().unwrap();
+            let known = BINARY_LIMITS.iter().find(|(_, name)| *name == words[1]);
+            let metric = known.unwrap().0;
+            let deviation = words
+                .iter()
+                .position(|word| *word == "+/-")
+                .map(|at| figure(words[at + 1]));
+            metrics.insert(
+                metric.to_owned(),
+                json!({"value": figure(words[3]),
+                    "standard_deviation": deviation.map_or(json!("NaN"), |value| json!(value))}),
+            );
+            let operator = words[words.len() - 2];
+            limits.insert(
+                metric.to_owned(),
+                json!({"threshold": figure(words[words.len() - 1]), "comparison_operator": operator}),
+            );
+            expected.push((
+                words[1].to_owned(),
+                operator.to_owned(),
+                description.to_owned(),
+            ));
+        }
+        assert!(expected.len() >= 7);
+        metrics.insert(
+            "f0_5".to_owned(),
+            json!({"value": 0.0, "standard_deviation": "NaN"}),
+        );
+        limits.insert(
+            "f0_5".to_owned(),
+            json!({"threshold": 0.6, "comparison_operator": "LessThanThreshold"}),
+        );
+        metrics.insert("true_positive".to_owned(), json!({"value": null}));
+        limits.insert(
+            "none".to_owned(),
+            json!({"threshold": null, "comparison_operator": "LessThanThreshold"}),
+        );
+        limits.insert(
+            "gini".to_owned(),
+            json!({"threshold": 0.6, "comparison_operator": "LessThanThreshold"}),
+        );
+        // The order of a file does not matter.
+        limits.sort_keys();
+        let statistics = QualityStatistics {
+            version: 0.0,
+            dataset: Dataset { item_count: 1 },
+            regression_metrics: None,
+            binary_classification_metrics: Some(metrics),
+            multiclass_classification_metrics: None,
+        };
+        let constraints = QualityConstraints {
+            binary_classification_constraints: Some(limits),
+            ..QualityConstraints::default()
+        };
+        let checked = check(&statistics, &constraints, super::super::RuleSet::Aws).unwrap();
+        let found: Vec<_> = checked.violations.violations.into_iter().collect();
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|v| {
+                (
+                    v.metric_name.unwrap(),
+                    v.constraint_check_type,
+                    v.description,
+                )
+            })
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(checked.unchecked, ["gini"]);
+        let more = check(&statistics, &constraints, super::super::RuleSet::Mlops).unwrap();
+        assert_eq!(more.violations.violations.len(), expected.len() + 1);
+    }
+}
+
+const BINARY_LIMITS: [(&str, &str); 10] = [
+    ("recall", "recall"),
+    ("precision", "precision"),
+    ("accuracy", "accuracy"),
+    ("true_positive_rate", "truePositiveRate"),
+    ("true_negative_rate", "trueNegativeRate"),
+    ("false_positive_rate", "falsePositiveRate"),
+    ("false_negative_rate", "falseNegativeRate"),
+    ("auc", "auc"),
+    ("f1", "f1"),
+    ("f2", "f2"),
+];
+
+#[test]
+fn constraints_of_another_problem_or_without_sense_are_refused() {
+    let statistics: QualityStatistics = serde_json::from_str(STATISTICS).unwrap();
+    let check = |text: &str| {
+        let constraints = serde_json::from_str(text).unwrap();
+        check(&statistics, &constraints, super::super::RuleSet::Aws).unwrap_err()
+    };
+    let error = check(r#"{"regression_constraints":{}}"#);
+    assert_eq!(
+        error,
+        "the constraints have no binary_classification_constraints"
+    );
+    let error = check(r#"{"binary_classification_constraints":{"auc":{"threshold":"x"}}}"#);
+    assert!(
+        error.contains("the constraint of `auc`: `x` is not a number"),
+        "{error}"
+    );
+}
+
+/// The examples of the developer guide. Its best constant classifier of the multiclass example is
+/// the less frequent class, unlike in AWS's real files.
+#[test]
+fn examples_of_the_developer_guide() {
+    let rows = |counts: [usize; 4]| {
+        let cells = counts.iter().enumerate();
+        let rows = cells.map(|(cell, count)| format!("{},{}\n", cell % 2, cell / 2).repeat(*count));
+        format!("prediction,label\n{}", rows.collect::<String>())
+    };
+    let binary = settings(&[BINARY[0], BINARY[1], BINARY[3]]);
+    let report = table(&rows([1, 2, 0, 1]), Format::Csv, &binary).unwrap();
+    all_close(
+        &report,
+        &[
+            ("recall", 1.0),
+            ("precision", 0.333_333_333_333_333_3),
+            ("accuracy", 0.5),
+            ("recall_best_constant_classifier", 1.0),
+            ("precision_best_constant_classifier", 0.25),
+            ("accuracy_best_constant_classifier", 0.25),
+            ("true_negative_rate", 0.333_333_333_333_333_37),
+            ("false_positive_rate", 0.666_666_666_666_666_6),
+            ("false_negative_rate", 0.0),
+            ("f0_5", 0.384_615_384_615_384_6),
+            ("f1", 0.5),
+            ("f2", 0.714_285_714_285_714_3),
+            ("f0_5_best_constant_classifier", 0.294_117_647_058_823_54),
+            ("f1_best_constant_classifier", 0.4),
+            ("f2_best_constant_classifier", 0.625),
+        ],
+    );
+    let multiclass = settings(&[
+        ("problem_type", "MulticlassClassification"),
+        BINARY[1],
+        BINARY[3],
+    ]);
+    let report = table(&rows([1180, 510, 268, 138]), Format::Csv, &multiclass).unwrap();
+    all_close(
+        &report,
+        &[
+            ("accuracy", 0.628_816_793_893_129_7),
+            ("weighted_recall", 0.628_816_793_893_129_7),
+            ("weighted_precision", 0.698_317_226_962_950_5),
+            ("weighted_f0_5", 0.680_394_731_717_877_1),
+            ("weighted_f1", 0.657_116_234_666_490_4),
+            ("weighted_f2", 0.638_402_435_439_460_1),
+        ],
+    );
+    let deviation = report
+        .statistics
+        .metric("accuracy")
+        .unwrap()
+        .standard_deviation;
+    assert!(
+        (0.001..0.012).contains(&deviation),
+        "AWS's is 0.0037: {deviation}"
+    );
+    let regression = settings(&[("problem_type", "Regression"), BINARY[1], BINARY[3]]);
+    let report = table(&rows([1180, 510, 268, 138]), Format::Csv, &regression).unwrap();
+    all_close(
+        &report,
+        &[
+            ("mae", 0.371_183_206_106_870_2),
+            ("mse", 0.371_183_206_106_870_2),
+            ("rmse", 0.609_248_066_149_471),
+        ],
+    );
+    // AWS's last three digits are other roundings of sums.
+    let r2 = report.statistics.metric("r2").unwrap().value;
+    assert!((r2 + 1.376_611_187_221_266_5).abs() < 1e-13);
+}
+
+#[test]
+fn a_regression_agrees_with_scikit_learn() {
+    let mut text = String::from("{\"unused\":[{\"a\":1}],\"y\":0,\"p\":null}\n");
+    for row in 0..500_u32 {
+        let label = f64::from(row * 7919 % 1000) / 100.0;
+        let error =
+            (f64::from(u32::try_from(u64::from(row) * 104_729 % 200).unwrap()) - 100.0) / 100.0;
+        text += &format!(
+            "{{\"p\":{},\"unused\":{{\"a\":[]}},\"y\":\"{label}\"}}\n",
+            label + error
+        );
+    }
+    let by_name = [
+        ("problem_type", "Regression"),
+        ("inference_attribute", "p"),
+        ("ground_truth_attribute", "y"),
+    ];
+    let report = table(&text, Format::Jsonl, &settings(&by_name)).unwrap();
+    assert_eq!(report.statistics.dataset.item_count, 500);
+    assert_eq!(report.counts.incomplete_rows, 1);
+    let expected = [
+        ("mae", 0.501),
+        ("mse", 0.33435),
+        ("rmse", 0.578_230_058_021_891_4),
+        ("r2", 0.959_997_966_099_667_1),
+    ];
+    all_close(&report, &expected);
+    for (name, value) in expected {
+        let deviation = report.statistics.metric(name).unwrap().standard_deviation;
+        assert!(
+            deviation > 0.0 && deviation < 0.05 * value,
+            "{name} {deviation}"
+        );
+    }
+    let by_path = [
+        by_name[0],
+        ("inference_attribute", "$.p"),
+        ("ground_truth_attribute", "$.y"),
+    ];
+    assert_eq!(
+        table(&text, Format::Jsonl, &settings(&by_path)).unwrap(),
+        report
+    );
+    let constraints = serde_json::to_value(&report.constraints).unwrap();
+    let operators: Vec<_> = constraints["regression_constraints"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .collect();
+    let expected: Value =
+        serde_json::from_str(aws!("regression-sales/constraints-printed.json")).unwrap();
+    let expected = expected["regression_constraints"].as_object().unwrap();
+    for ((name, ours), (known, theirs)) in operators.into_iter().zip(expected) {
+        assert_eq!(
+            (name, &ours["comparison_operator"]),
+            (known, &theirs["comparison_operator"])
+        );
+    }
+    // Labels without variance.
+    let flat = table("p,y\n1,5\n2,5\n", Format::Csv, &settings(&by_name)).unwrap();
+    assert_eq!(
+        flat.statistics.regression_metrics.unwrap()["r2"]["value"],
+        Value::Null
+    );
+}
+
+#[test]
+fn a_multiclass_classification_agrees_with_scikit_learn() {
+    let names = ["bird", "cat", "dog", "eel"];
+    let mut text = String::from("y,other,p\n");
+    for row in 0..300_usize {
+        let label = names[row * 7919 % 97 % 4];
+        let prediction = if row * 31 % 10 < 7 {
+            label
+        } else {
+            names[row * 13 % 3]
+        };
+        text += &format!("{label},\"a,b\",{prediction}\n");
+    }
+    let settings = settings(&[
+        ("problem_type", "MulticlassClassification"),
+        ("inference_attribute", "2"),
+        ("ground_truth_attribute", "0"),
+    ]);
+    let report = table(&text, Format::Csv, &settings).unwrap();
+    all_close(
+        &report,
+        &[
+            ("accuracy", 0.77),
+            ("weighted_recall", 0.77),
+            ("weighted_precision", 0.791_335_096_483_495),
+            ("weighted_f0_5", 0.781_243_281_501_241_4),
+            ("weighted_f1", 0.772_373_992_304_993_6),
+            ("weighted_f2", 0.769_368_383_328_829_3),
+            (
+                "accuracy_best_constant_classifier",
+                0.253_333_333_333_333_35,
+            ),
+            (
+                "weighted_recall_best_constant_classifier",
+                0.253_333_333_333_333_35,
+            ),
+            (
+                "weighted_precision_best_constant_classifier",
+                0.064_177_777_777_777_78,
+            ),
+            (
+                "weighted_f0_5_best_constant_classifier",
+                0.075_444_096_133_751_3,
+            ),
+            (
+                "weighted_f1_best_constant_classifier",
+                0.102_411_347_517_730_48,
+            ),
+            (
+                "weighted_f2_best_constant_classifier",
+                0.159_381_898_454_746_12,
+            ),
+        ],
+    );
+    let metrics = report
+        .statistics
+        .multiclass_classification_metrics
+        .as_ref()
+        .unwrap();
+    assert_eq!(
+        metrics["confusion_matrix"]["bird"],
+        json!({"bird": 60, "cat": 8, "dog": 8, "eel": 0})
+    );
+    let suggested = report
+        .constraints
+        .multiclass_classification_constraints
+        .unwrap();
+    let expected: Value =
+        serde_json::from_str(aws!("multiclass-text/constraints-printed.json")).unwrap();
+    let expected = expected["multiclass_classification_constraints"]
+        .as_object()
+        .unwrap();
+    assert!(suggested.keys().eq(expected.keys()));
+    assert!(
+        suggested
+            .values()
+            .all(|limit| limit["comparison_operator"] == "LessThanThreshold")
+    );
+}
+
+fn scores() -> (Vec<f64>, Vec<u8>) {
+    let rows = 0..1000_u64;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let rows = rows.map(|row| {
+        let score = (row * 7919 % 1000 / 10) as f64 / 100.0;
+        (
+            score,
+            u8::from(((row * 104_729 % 1000) as f64 / 1000.0) < score.powi(2)),
+        )
+    });
+    rows.unzip()
+}
+
+#[test]
+fn a_probability_alone_is_compared_with_the_threshold() {
+    let (scores, labels) = scores();
+    let rows = || scores.iter().zip(&labels);
+    let lines =
+        |line: &dyn Fn((&f64, &u8)) -> String| rows().map(line).collect::<Vec<_>>().concat();
+    let csv = lines(&|(score, label)| {
+        format!(
+            "{score},{label}
+"
+        )
+    });
+    let settings = settings(&[
+        BINARY[0],
+        BINARY[2],
+        ("probability_threshold_attribute", "0.6"),
+        BINARY[3],
+    ]);
+    let report = table(&format!("probability,label\n{csv}"), Format::Csv, &settings).unwrap();
+    all_close(
+        &report,
+        &[
+            ("recall", 0.792_168_674_698_795_1),
+            ("precision", 0.674_358_974_358_974_4),
+            ("accuracy", 0.804),
+            ("auc", 0.873_620_229_420_676_7),
+            ("au_prc", 0.790_951_661_677_482_7),
+            ("f0_5", 0.695_031_712_473_573),
+            ("f1", 0.728_531_855_955_678_7),
+            ("f2", 0.765_424_912_689_173_5),
+        ],
+    );
+    let auc = report.statistics.metric("auc").unwrap();
+    assert!((0.001..0.02).contains(&auc.standard_deviation));
+    // Booleans as labels, and Parquet.
+    let flags = lines(&|(score, label)| {
+        format!(
+            "{score},{}
+",
+            *label == 1
+        )
+    });
+    let flags = table(
+        &format!("probability,label\n{flags}"),
+        Format::Csv,
+        &settings,
+    )
+    .unwrap();
+    assert_eq!(flags, report);
+    for file in [
+        parquet(&scores, &labels, true),
+        parquet(&scores, &labels, false),
+    ] {
+        let data = Data::Table {
+            sources: vec![Source {
+                name: "t.parquet".to_owned(),
+                open: Box::new(move || Ok(Input::Stream(Box::new(std::io::Cursor::new(file))))),
+                partition: Vec::new(),
+            }],
+            format: Format::Parquet,
+        };
+        let found = analyse(&settings, data, Window::default(), None).unwrap();
+        assert_eq!(found, report);
+    }
+}
+
+/// A file with the columns in another order, and one that is not read.
+fn parquet(scores: &[f64], labels: &[u8], as_text: bool) -> Vec<u8> {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+
+    let label: ArrayRef = if as_text {
+        Arc::new(StringArray::from_iter_values(
+            labels.iter().map(u8::to_string),
+        ))
+    } else {
+        Arc::new(Int64Array::from_iter_values(
+            labels.iter().map(|label| i64::from(*label)),
+        ))
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("label", label),
+        (
+            "unused",
+            Arc::new(BooleanArray::from(vec![true; labels.len()])),
+        ),
+        ("probability", Arc::new(Float64Array::from(scores.to_vec()))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer =
+        ::parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn bad_tables_are_refused_by_name() {
+    let binary = settings(BINARY);
+    for (text, message) in [
+        (
+            "probability,label\n",
+            "t, line 1: there is no column `prediction`; there are `probability`, `label`",
+        ),
+        ("prediction,probability,label\n", "the table: no rows"),
+        (
+            "prediction,probability,label\n1,0.5,1\n1,x,1\n",
+            "t: row 2, `probability`: `x` is not a number",
+        ),
+        (
+            "prediction,probability,label\n0.7,0.7,1\n0.8,0.8,0\n0.9,0.9,0\n",
+            "t: row 3, `prediction`: `0.9` is one class too many",
+        ),
+        (
+            "prediction,probability,label\n1,0.5,2\n0,0.5,1\n",
+            "the data: BinaryClassification has two classes, and the data has 3: `0`, `1`, `2`",
+        ),
+    ] {
+        let error = table(text, Format::Csv, &binary).unwrap_err();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let error = table("prediction,label\n", Format::Csv, &settings(&BINARY[..3])).unwrap_err();
+    assert!(
+        error.contains("ground_truth_attribute is not set"),
+        "{error}"
+    );
+    for (line, message) in [
+        (
+            "{\"prediction\":[],\"label\":1}",
+            "t, line 1: `prediction` is an array",
+        ),
+        (
+            "{\"prediction\":1,\"prediction\":1}",
+            "t, line 1: the key `prediction` occurs twice",
+        ),
+        ("[1]", "t, line 1: unexpected `[`"),
+        (
+            "{\"prediction\":1,\"label\":0} 1",
+            "t, line 1: unexpected `1`",
+        ),
+    ] {
+        let error = table(
+            line,
+            Format::Jsonl,
+            &settings(&[BINARY[0], BINARY[1], BINARY[3]]),
+        )
+        .unwrap_err();
+        assert!(error.starts_with(message), "{error}");
+    }
+}
+
+/// Classes other than 0 and 1, and data with one class.
+#[test]
+fn the_second_of_two_classes_is_positive() {
+    let settings = settings(&[BINARY[0], BINARY[1], BINARY[3]]);
+    let recall = |rows: &str| {
+        let report = table(&format!("prediction,label\n{rows}"), Format::Csv, &settings).unwrap();
+        let metrics = report.statistics.binary_classification_metrics.unwrap();
+        (
+            metrics["recall"]["value"].clone(),
+            metrics["confusion_matrix"].to_string(),
+        )
+    };
+    let words = recall("no,no\nno,yes\nyes,yes\nyes,yes\nyes,yes\n");
+    assert_eq!(
+        words,
+        (
+            json!(0.75),
+            r#"{"no":{"no":1,"yes":0},"yes":{"no":1,"yes":3}}"#.to_owned()
+        )
+    );
+    let numbers = recall("2,10\n10,10\n10,2\n");
+    assert_eq!(
+        numbers,
+        (
+            json!(0.5),
+            r#"{"2":{"2":0,"10":1},"10":{"2":1,"10":1}}"#.to_owned()
+        )
+    );
+    assert_eq!(
+        recall("0,0\n"),
+        (
+            Value::Null,
+            r#"{"0":{"0":1,"1":0},"1":{"0":0,"1":0}}"#.to_owned()
+        )
+    );
+    assert_eq!(
+        recall("yes,yes\n"),
+        (
+            json!(1.0),
+            r#"{"0":{"0":0,"yes":0},"yes":{"0":0,"yes":1}}"#.to_owned()
+        )
+    );
+}
+
+const STATISTICS: &str = r#"{"version":0.0,"dataset":{"item_count":500},
+    "binary_classification_metrics":{
+        "confusion_matrix":{"0":{"0":200,"1":10},"1":{"0":20,"1":270}},
+        "recall":{"value":0.93,"standard_deviation":0.01},
+        "auc":{"value":0.97,"standard_deviation":"NaN"}}}"#;
+
+#[test]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
+fn metrics_are_read_and_written_back() {
+    let read: QualityStatistics = serde_json::from_str(STATISTICS).unwrap();
+    assert_eq!(read.metrics().unwrap().0, Problem::BinaryClassification);
+    assert_eq!(read.metric("recall").unwrap().value, 0.93);
+    let auc = read.metric("auc").unwrap();
+    assert!(auc.standard_deviation.is_nan());
+    assert_eq!(
+        serde_json::to_value(auc).unwrap()["standard_deviation"],
+        "NaN"
+    );
+    assert_eq!(read.metric("confusion_matrix"), None);
+    let again: Value = serde_json::from_str(STATISTICS).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), again);
+    let shape = format!(
+        "{{\"dataset\":{{\"item_count\":4}},{}",
+        &aws!("binary-shape/statistics-example.json").trim_start()[1..]
+    );
+    let shape: QualityStatistics = serde_json::from_str(&shape).unwrap();
+    assert_eq!(shape.metric("auc").unwrap().standard_deviation, 0.1);
+}
+
+#[test]
+#[expect(clippy::float_cmp, reason = "the values are exact")]
+fn constraints_are_read_and_written_back() {
+    let text = r#"{"version":0.0,"regression_constraints":{
+        "mae":{"threshold":1.5,"comparison_operator":"GreaterThanThreshold","additional_properties":null},
+        "r2":{"threshold":0.8,"comparison_operator":"LessThanThreshold"}}}"#;
+    let read: QualityConstraints = serde_json::from_str(text).unwrap();
+    let mae = read.constraint("mae").unwrap();
+    assert_eq!(mae.threshold, 1.5);
+    assert_eq!(
+        mae.comparison_operator,
+        ComparisonOperator::GreaterThanThreshold
+    );
+    assert_eq!(read.constraint("rmse"), None);
+    let again: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), again);
+    let of_aws: QualityConstraints =
+        serde_json::from_str(aws!("binary-maintenance/constraints-printed.json")).unwrap();
+    assert!(
+        of_aws
+            .constraint("true_negative_rate")
+            .unwrap()
+            .threshold
+            .is_nan()
+    );
+}

@@ -9,6 +9,7 @@
 //! 0.457711 = 92/201; all are 1 in binary-no-probability, with a recall of 1. The developer guide's
 //! multiclass example differs.
 
+use mlops_core::quote::short;
 use serde_json::{Map, Value, json};
 
 use super::confusion::{Confusion, Matrix};
@@ -27,7 +28,7 @@ pub(super) struct Named {
 impl Named {
     /// The classes that occur.
     fn of(confusion: &Confusion, names: &[String], also: &[u32]) -> Self {
-        let mut codes = confusion.classes();
+        let mut codes = confusion.classes().clone();
         codes.extend(also);
         let mut classes: Vec<(u32, &str)> = codes
             .into_iter()
@@ -73,15 +74,17 @@ impl Named {
             }
             2 => {}
             _ => {
+                let shown: Vec<String> = found
+                    .names
+                    .iter()
+                    .take(5)
+                    .map(|name| format!("`{}`", short(name)))
+                    .collect();
                 return Err(format!(
-                    "BinaryClassification has two classes, and the data has {}: {}",
+                    "BinaryClassification has two classes, and the data has {}: {} (predictions from a \
+                     probability are 0 and 1, and labels must be, too)",
                     found.names.len(),
-                    found
-                        .names
-                        .iter()
-                        .map(|name| format!("`{name}`"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
+                    shown.join(", ")
                 ));
             }
         }

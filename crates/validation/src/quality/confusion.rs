@@ -1,7 +1,7 @@
 //! Counts of labels and predictions, of all rows and of each sample at once: a row adds one to the
 //! count of its label, prediction and set of samples.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::rows::Rows;
 use super::sample::{MASKS, SAMPLES};
@@ -16,6 +16,8 @@ type Counts = [u64; MASKS];
 #[derive(Debug, Default)]
 pub(super) struct Confusion {
     counts: HashMap<(u32, u32), Counts>,
+    /// The codes of the classes that occur, as labels or predictions.
+    classes: BTreeSet<u32>,
 }
 
 /// A confusion matrix: `matrix[label][prediction]`.
@@ -49,24 +51,20 @@ impl Confusion {
                 add(sum, counts);
             }
         }
+        let pairs = self.counts.keys();
+        self.classes = pairs.flat_map(|pair| [pair.0, pair.1]).collect();
     }
 
     pub(super) fn merge(&mut self, other: Self) {
+        self.classes.extend(other.classes);
         for (pair, counts) in other.counts {
             add(self.counts.entry(pair).or_insert([0; MASKS]), &counts);
         }
     }
 
     /// The codes of the classes that occur, as labels or predictions.
-    pub(super) fn classes(&self) -> Vec<u32> {
-        let mut codes: Vec<u32> = self
-            .counts
-            .keys()
-            .flat_map(|pair| [pair.0, pair.1])
-            .collect();
-        codes.sort_unstable();
-        codes.dedup();
-        codes
+    pub(super) fn classes(&self) -> &BTreeSet<u32> {
+        &self.classes
     }
 
     /// The matrix of all rows and that of each sample, of the given classes.
@@ -120,11 +118,11 @@ mod tests {
         let mut twice = Confusion::default();
         twice.add(&rows(0.0));
         twice.merge(few);
-        assert_eq!(twice.classes(), [0, 1, 2]);
-        assert_eq!(many.classes(), [100, 101, 102]);
-        let (all, samples) = many.matrices(&many.classes());
+        assert_eq!(twice.classes(), &BTreeSet::from([0, 1, 2]));
+        assert_eq!(many.classes(), &BTreeSet::from([100, 101, 102]));
+        let (all, samples) = many.matrices(&[100, 101, 102]);
         assert_eq!(all.iter().flatten().sum::<u64>(), 1000);
-        let (double, double_samples) = twice.matrices(&twice.classes());
+        let (double, double_samples) = twice.matrices(&[0, 1, 2]);
         let doubled = |matrix: &Matrix| -> Matrix {
             matrix
                 .iter()

@@ -111,9 +111,8 @@ pub(super) fn join(
         captures,
         |chunk| read_predictions(chunk, Some(&table), &bounds, settings, classes),
         |(part, more)| {
-            tally.merge(part);
             counts += more;
-            Ok(())
+            tally.merge(part)
         },
     )?;
     counts.labels_without_prediction = table.unused();
@@ -135,9 +134,8 @@ pub(super) fn merged(
         sources,
         |chunk| read_predictions(chunk, None, &bounds, settings, classes),
         |(part, more)| {
-            tally.merge(part);
             counts += more;
-            Ok(())
+            tally.merge(part)
         },
     )?;
     counts.labels = counts.predictions + counts.predictions_outside_window;

@@ -129,10 +129,10 @@ struct TableReader<'a> {
 }
 
 impl TableReader<'_> {
-    fn add(&mut self, mut rows: Rows) {
+    fn add(&mut self, mut rows: Rows) -> Result<(), DataError> {
         set_masks(&mut rows, self.rows);
         self.rows += rows.label.len() as u64;
-        self.tally.merge(Tally::of(rows, self.settings));
+        self.tally.merge(Tally::of(rows, self.settings))
     }
 
     fn csv(&mut self, source: Source) -> Result<(), DataError> {
@@ -157,7 +157,7 @@ impl TableReader<'_> {
             );
             let rows = parsed.map_err(|message| DataError::new(name.as_str(), message))?;
             rows_before += rows.label.len();
-            self.add(rows);
+            self.add(rows)?;
             more = filled?;
             std::mem::swap(&mut now, &mut next);
         }
@@ -210,7 +210,7 @@ impl TableReader<'_> {
                 .map_err(|message| DataError::new(name.as_str(), message))?;
             }
             before += rows.label.len();
-            self.add(rows);
+            self.add(rows)?;
         }
         Ok(())
     }
@@ -225,10 +225,7 @@ impl TableReader<'_> {
                 set_masks(&mut rows, chunk.before);
                 Ok(Tally::of(rows, settings))
             },
-            |part| {
-                tally.merge(part);
-                Ok(())
-            },
+            |part| tally.merge(part),
         )
     }
 }

@@ -1,11 +1,13 @@
 //! What is accumulated of joined rows.
 
+use super::super::DataError;
 use super::Problem;
 use super::confusion::Confusion;
 use super::curve::Scores;
 use super::regression::Errors;
 use super::rows::Rows;
 use super::settings::Settings;
+use super::values::{MAX_CLASSES, TOO_MANY};
 
 /// What the metrics are computed from. Merging parts gives the same result as accumulating all their
 /// rows, up to the rounding of a regression's sums.
@@ -85,7 +87,10 @@ impl Tally {
     }
 
     /// Adds the rows of another part, which come after those of this one.
-    pub(super) fn merge(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// More than [`MAX_CLASSES`] classes.
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), DataError> {
         self.rows += other.rows;
         self.incomplete += other.incomplete;
         match (&mut self.kind, other.kind) {
@@ -93,9 +98,13 @@ impl Tally {
             (Kind::Classes(confusion, scores), Kind::Classes(more, more_scores)) => {
                 confusion.merge(more);
                 scores.merge(more_scores);
+                if confusion.classes().len() > MAX_CLASSES {
+                    return Err(DataError::new("the data", TOO_MANY));
+                }
             }
             // Both have the problem of the settings.
             _ => {}
         }
+        Ok(())
     }
 }

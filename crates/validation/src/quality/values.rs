@@ -1,6 +1,6 @@
 //! Values of rows as numbers: a regression's numbers, and the codes of classes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use mlops_core::quote::short;
@@ -8,7 +8,7 @@ use mlops_core::quote::short;
 use super::Problem;
 
 /// Maximum number of classes. A confusion matrix has the square of it.
-const MAX_CLASSES: usize = 1000;
+pub(super) const MAX_CLASSES: usize = 1000;
 
 /// A value of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +42,9 @@ pub(super) struct Classes {
     known: Mutex<Known>,
 }
 
+/// The message for too many classes.
+pub(super) const TOO_MANY: &str = "more than 1000 classes: is the problem a Regression?";
+
 #[derive(Default)]
 struct Known {
     codes: HashMap<String, u32>,
@@ -73,6 +76,7 @@ impl Classes {
         Local {
             classes: self,
             codes: HashMap::new(),
+            seen: HashSet::new(),
             last: (String::new(), 0),
         }
     }
@@ -83,26 +87,13 @@ impl Classes {
         known.unwrap_or_else(PoisonError::into_inner).names
     }
 
-    fn code(&self, text: &str) -> Result<u32, String> {
+    fn code(&self, text: &str) -> u32 {
         let name = self.canonical(text);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(code) = known.codes.get(&name) {
-            return Ok(*code);
+        match known.codes.get(&name) {
+            Some(code) => *code,
+            None => known.add(&name),
         }
-        // Two classes, and 0 and 1, which the data may lack.
-        if self.is_binary && known.names.len() == 4 {
-            return Err(format!(
-                "`{}` is one class too many for BinaryClassification; if it is a probability, set \
-                 probability_attribute",
-                short(text)
-            ));
-        }
-        if known.names.len() == MAX_CLASSES {
-            return Err(format!(
-                "more than {MAX_CLASSES} classes: is the problem a Regression?"
-            ));
-        }
-        Ok(known.add(&name))
     }
 
     fn canonical(&self, text: &str) -> String {
@@ -132,10 +123,12 @@ impl Known {
     }
 }
 
-/// The classes of one thread.
+/// The classes of one block of rows. It has its own limit: what other threads have found in the meantime
+/// must not decide which row is an error.
 pub(super) struct Local<'a> {
     classes: &'a Classes,
     codes: HashMap<String, u32>,
+    seen: HashSet<u32>,
     last: (String, u32),
 }
 
@@ -160,7 +153,9 @@ impl Local<'_> {
         let code = if let Some(code) = self.codes.get(text) {
             *code
         } else {
-            let code = self.classes.code(text)?;
+            let code = self.classes.code(text);
+            self.seen.insert(code);
+            self.check_number(text)?;
             // Spellings of numbers are without limit.
             if self.codes.len() < 4 * MAX_CLASSES {
                 self.codes.insert(text.to_owned(), code);
@@ -171,6 +166,20 @@ impl Local<'_> {
         self.last.0.push_str(text);
         self.last.1 = code;
         Ok(f64::from(code))
+    }
+
+    fn check_number(&self, text: &str) -> Result<(), String> {
+        if self.classes.is_binary && self.seen.len() > 2 {
+            return Err(format!(
+                "`{}` is one class too many for BinaryClassification; if it is a probability, set \
+                 probability_attribute",
+                short(text)
+            ));
+        }
+        if self.seen.len() > MAX_CLASSES {
+            return Err(TOO_MANY.to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -202,22 +211,18 @@ mod tests {
             assert_eq!(local.code(Cell::Text(text)), Ok(1.0), "{text}");
         }
         assert_eq!(local.code(Cell::Number(-0.0)), Ok(0.0));
-        assert_eq!(local.code(Cell::Text("yes")), Ok(2.0));
-        assert_eq!(classes.local().code(Cell::Text("no")), Ok(3.0));
         assert!(local.code(Cell::Text("")).unwrap().is_nan());
         let error = local.code(Cell::Text("0.73")).unwrap_err();
+        // Another block has its own limit.
+        assert_eq!(classes.local().code(Cell::Text("no")), Ok(3.0));
         assert!(error.contains("`0.73` is one class too many"), "{error}");
-        assert_eq!(classes.into_names(), ["0", "1", "yes", "no"]);
+        assert_eq!(classes.into_names(), ["0", "1", "0.73", "no"]);
         let many = Classes::new(Problem::MulticlassClassification);
         assert_eq!(many.local().code(Cell::Text("true")), Ok(0.0));
-        for class in 1..MAX_CLASSES {
-            many.local().code(Cell::Text(&class.to_string())).unwrap();
+        let mut local = many.local();
+        for class in 0..MAX_CLASSES {
+            local.code(Cell::Text(&class.to_string())).unwrap();
         }
-        assert!(
-            many.local()
-                .code(Cell::Text("x"))
-                .unwrap_err()
-                .contains("more than 1000")
-        );
+        assert_eq!(local.code(Cell::Text("x")), Err(TOO_MANY.to_owned()));
     }
 }

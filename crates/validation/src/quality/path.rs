@@ -131,6 +131,7 @@ mod tests {
             ("$.SageMakerOutput[\"a b\"]", vec![json!(2), json!(3)]),
             ("$.predictions[*].score", vec![json!(0.5), json!(0.25)]),
             ("$.predictions[0].score", vec![json!(0.5)]),
+            ("$.predictions[0].*", vec![json!(0.5)]),
             ("$.nothing", vec![]),
         ] {
             assert_eq!(find(path, &value), expected, "{path}");

@@ -95,6 +95,25 @@ fn binary_churn() {
     );
 }
 
+/// A metric equal to its threshold is no violation.
+#[test]
+fn a_baseline_has_no_violations_of_itself() {
+    let data = || Data::Table {
+        sources: vec![source("t", aws!("binary-churn/predictions-and-labels.csv"))],
+        format: Format::Csv,
+    };
+    let settings = settings(BINARY);
+    let baseline = analyse(&settings, data(), Window::default(), None).unwrap();
+    assert_eq!(baseline.violations, None);
+    let limits = Some(&baseline.constraints);
+    let again = analyse(&settings, data(), Window::default(), limits).unwrap();
+    assert_eq!(again.violations, Some(Violations::default()));
+    assert_eq!(
+        (again.unchecked.len(), again.statistics),
+        (0, baseline.statistics)
+    );
+}
+
 /// Rebuilt: the counts of labels and predictions that AWS's figures imply, without probabilities.
 #[test]
 fn constraints_of_other_binary_classifications() {

@@ -6,7 +6,7 @@
 //! follow AWS's own files (tests/data/aws-output/model-quality) and the developer guide; unknown
 //! members are kept.
 //!
-//! Memory: 24 bytes per label while predictions are joined, and 16 bytes per row that has a
+//! Memory: 16 bytes per label while predictions are joined, and 16 bytes per row that has a
 //! probability, to sort them; everything else is counted as it is read.
 
 use serde::{Deserialize, Serialize};

@@ -1,48 +1,77 @@
-//! The labels of ground truth, by id, in a compact sorted table: 16 bytes per record and 8 per label.
+//! The labels of ground truth, by id, in a compact sorted table: 16 bytes per record. Records with
+//! several labels need 16 bytes more, and 8 per label.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::slice::ParallelSliceMut as _;
 
-/// Bits of a record's reference that count its labels; the others are the first label's index.
-const LENGTH: u32 = 24;
-
 /// Maximum number of labels in one record.
-pub(super) const MAX_ROWS: usize = (1 << LENGTH) - 1;
+pub(super) const MAX_ROWS: usize = 1 << 24;
 
-/// Labels in the order of the files.
+/// Marks the index of a list in place of a label: a quiet NaN that no calculation produces. A missing
+/// label is the usual NaN.
+const LIST: u64 = 0x7ffc_0000_0000_0000;
+
+/// Records in the order of the files.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// The hash of an id, and the place of its labels.
-    records: Vec<(u64, u64)>,
+    /// The hash of an id, and its label or the index of its list.
+    entries: Vec<(u64, f64)>,
+    /// The start and the end of the labels of records that do not have exactly one.
+    lists: Vec<(usize, usize)>,
     labels: Vec<f64>,
 }
 
+/// Returns the index of a list, if the value is one.
+fn list(value: f64) -> Option<usize> {
+    let bits = value.to_bits();
+    (bits & LIST == LIST && value.is_nan()).then(|| usize::try_from(bits ^ LIST).ok())?
+}
+
 impl Records {
-    /// Adds the record whose labels are all that were added after the last one.
+    /// Adds a record.
     pub(super) fn push(&mut self, id: u64, labels: &[f64]) {
-        let start = self.labels.len() as u64;
-        self.labels.extend_from_slice(labels);
-        self.records
-            .push((id, start << LENGTH | labels.len() as u64));
+        let value = match labels {
+            // Of any sign and payload.
+            [label] if label.is_nan() => f64::NAN,
+            [label] => *label,
+            several => {
+                let start = self.labels.len();
+                self.labels.extend_from_slice(several);
+                self.lists.push((start, self.labels.len()));
+                f64::from_bits(LIST | (self.lists.len() as u64 - 1))
+            }
+        };
+        self.entries.push((id, value));
     }
 
     /// Appends the records of the next files.
     pub(super) fn append(&mut self, other: &Self) {
-        let shift = (self.labels.len() as u64) << LENGTH;
+        let (lists, labels) = (self.lists.len(), self.labels.len());
         self.labels.extend_from_slice(&other.labels);
-        self.records
-            .extend(other.records.iter().map(|(id, place)| (*id, place + shift)));
+        let moved = other
+            .lists
+            .iter()
+            .map(|(start, end)| (start + labels, end + labels));
+        self.lists.extend(moved);
+        self.entries.extend(other.entries.iter().map(|(id, value)| {
+            let value = match list(*value) {
+                Some(index) => f64::from_bits(LIST | (index + lists) as u64),
+                None => *value,
+            };
+            (*id, value)
+        }));
     }
 
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        self.entries.len()
     }
 
     /// Builds the table; of several records with the same id, the last one is kept.
     pub(super) fn into_table(self) -> Table {
         let Self {
-            mut records,
+            entries: mut records,
+            lists,
             labels,
         } = self;
         // Stable: records of the same id stay in the order of the files.
@@ -56,7 +85,7 @@ impl Records {
             }
         }
         records.truncate(kept);
-        // About eight records per entry of the directory.
+        // Four to eight records per entry of the directory.
         let bits = (kept / 8).max(1).ilog2() + 1;
         let mut starts = vec![0_u32; (1 << bits) + 1];
         for (id, _) in &records {
@@ -67,8 +96,9 @@ impl Records {
         }
         Table {
             duplicates: (all - kept) as u64,
-            is_used: records.iter().map(|_| AtomicU8::new(0)).collect(),
+            is_used: (0..kept.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             records,
+            lists,
             labels,
             starts,
             bits,
@@ -87,10 +117,11 @@ fn entry(id: u64, bits: u32) -> usize {
 /// probability that any two of them do is 3 in a million.
 #[derive(Debug)]
 pub(super) struct Table {
-    records: Vec<(u64, u64)>,
+    records: Vec<(u64, f64)>,
+    lists: Vec<(usize, usize)>,
     labels: Vec<f64>,
-    /// Whether a prediction with the id was found.
-    is_used: Vec<AtomicU8>,
+    /// One bit per record: whether a prediction with the id was found.
+    is_used: Vec<AtomicU64>,
     /// The index of the first record by the hash's first bits.
     starts: Vec<u32>,
     bits: u32,
@@ -107,20 +138,27 @@ impl Table {
         let among = self.records[start..end]
             .iter()
             .position(|(known, _)| *known == id)?;
-        let (_, place) = self.records[start + among];
-        let first = usize::try_from(place >> LENGTH).ok()?;
-        let count = usize::try_from(place & ((1 << LENGTH) - 1)).ok()?;
-        let is_used = self.is_used[start + among].swap(1, Ordering::Relaxed) == 1;
-        Some((&self.labels[first..first + count], is_used))
+        let index = start + among;
+        let value = &self.records[index].1;
+        let labels = match list(*value) {
+            None => std::slice::from_ref(value),
+            Some(list) => {
+                let (start, end) = *self.lists.get(list)?;
+                &self.labels[start..end]
+            }
+        };
+        let bit = 1 << (index % 64);
+        let before = self.is_used[index / 64].fetch_or(bit, Ordering::Relaxed);
+        Some((labels, before & bit != 0))
     }
 
     /// Number of records without any prediction.
     pub(super) fn unused(&self) -> u64 {
-        let unused = self
+        let used = self
             .is_used
             .iter()
-            .filter(|used| used.load(Ordering::Relaxed) == 0);
-        unused.count() as u64
+            .map(|bits| u64::from(bits.load(Ordering::Relaxed).count_ones()));
+        self.records.len() as u64 - used.sum::<u64>()
     }
 }
 

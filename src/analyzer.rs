@@ -2,6 +2,9 @@
 //! replace AWS's analyzer image: the environment describes the analysis, and files receive its
 //! results.
 //!
+//! Jobs: data quality; model quality (`analysis_type=MODEL_QUALITY`); bias, as SageMaker Clarify computes it, by
+//! `analysis_config.json`.
+//!
 //! Input: the environment (or the `Environment` map of `/opt/ml/config/processingjobconfig.json`),
 //! the data below `dataset_source`, and the baseline's files. Output: `statistics.json`,
 //! `constraints.json` and `constraint_violations.json` in `output_path`, one sentence in
@@ -22,10 +25,12 @@ use serde::Serialize;
 
 use crate::monitoring::MonitoringReport;
 
+mod bias;
 mod dataset;
 mod job;
 mod lines;
 mod metrics;
+mod model_quality;
 mod script;
 
 use job::AnalyzerJob;
@@ -44,12 +49,21 @@ const MESSAGE_LENGTH: usize = 1024;
 pub struct Analysis {
     /// Rows of data.
     pub rows: u64,
-    /// Columns of data.
+    /// Columns of data; 0 for an analysis of predictions.
+    #[serde(skip_serializing_if = "is_zero")]
     pub columns: usize,
     /// Number of violations; `None` if a baseline was suggested.
     pub violations: Option<usize>,
     /// The files that were written.
     pub files: Vec<PathBuf>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the type that serde calls"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Runs the job that `environment` describes, and writes its message. `now` is the timestamp for
@@ -60,7 +74,13 @@ pub struct Analysis {
 /// contains the same text.
 pub fn run(environment: &BTreeMap<String, String>, now: jiff::Timestamp) -> Result<Analysis> {
     let base = base(environment);
-    let result = AnalyzerJob::read(environment, &base).and_then(|job| analyse(&job, now));
+    let result = match bias::configuration(&base) {
+        Some(configuration) => bias::analyse(environment, &base, &configuration),
+        None => AnalyzerJob::read(environment, &base).and_then(|job| match &job.quality {
+            Some(settings) => model_quality::analyse(&job, settings, now),
+            None => analyse(&job, now),
+        }),
+    };
     let text = match &result {
         Ok(analysis) => message(analysis.violations.unwrap_or(0)),
         Err(error) => mlops_core::error::message(error),

@@ -16,17 +16,17 @@ use super::script;
 /// Maximum length of the first record, in bytes.
 const MAX_RECORD: u64 = 128 << 20;
 
-/// Opens the job's data.
+/// Lists the job's files; of captured traffic, those that may hold events of the window.
 ///
 /// # Errors
-/// The data is missing or cannot be listed, or a preprocessor cannot be started.
-pub(super) fn open(
-    job: &AnalyzerJob,
-    baseline: Option<&Baseline>,
-) -> Result<(Vec<Source>, Format)> {
+/// They cannot be listed, or there is none.
+pub(super) fn files(job: &AnalyzerJob) -> Result<Vec<PathBuf>> {
     let mut files = list(&job.source)
         .with_context(|| format!("cannot read dataset_source {}", job.source.display()))?;
-    if matches!(job.format, DatasetFormat::Capture(_)) {
+    if matches!(
+        job.format,
+        DatasetFormat::Capture(_) | DatasetFormat::Merged
+    ) {
         files.retain(|file| {
             let below = file.strip_prefix(&job.source).unwrap_or(file);
             job.window.may_hold(&below.to_string_lossy())
@@ -35,6 +35,18 @@ pub(super) fn open(
     if files.is_empty() {
         return Err(job.nothing());
     }
+    Ok(files)
+}
+
+/// Opens the job's data.
+///
+/// # Errors
+/// The data is missing or cannot be listed, or a preprocessor cannot be started.
+pub(super) fn open(
+    job: &AnalyzerJob,
+    baseline: Option<&Baseline>,
+) -> Result<(Vec<Source>, Format)> {
+    let mut files = files(job)?;
     let names: Vec<String> = baseline
         .map(|baseline| &baseline.constraints.features)
         .into_iter()
@@ -56,6 +68,7 @@ pub(super) fn open(
         DatasetFormat::JsonLines => (whole(&files), Format::Jsonl),
         DatasetFormat::Parquet => (whole(&files), Format::Parquet),
         DatasetFormat::Capture(sides) => return captured(job, *sides, &names, files),
+        DatasetFormat::Merged => return Ok((whole(&files), Format::Capture(job.window))),
     };
     let below: Vec<String> = files
         .iter()
@@ -102,7 +115,7 @@ fn source(file: &Path, open: impl FnOnce(&Path) -> io::Result<Input> + Send + 's
 
 /// Returns the file, or every file below the directory, sorted. Skips links, and names that begin
 /// with `.` or `_`, as Spark does.
-fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn list(root: &Path) -> io::Result<Vec<PathBuf>> {
     if root.metadata()?.is_file() {
         return Ok(vec![root.to_owned()]);
     }

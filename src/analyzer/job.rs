@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use mlops_core::quote::short;
 use mlops_validation::capture::Window;
+use mlops_validation::quality;
 use serde_json::Value;
 
 use super::located;
@@ -28,6 +29,8 @@ pub(super) enum DatasetFormat {
     Parquet,
     /// Requests and predictions captured by an endpoint.
     Capture(Sides),
+    /// The same with the ground truth, as AWS's merge job writes them.
+    Merged,
 }
 
 /// The part of a captured invocation to analyze.
@@ -65,6 +68,21 @@ pub(super) struct AnalyzerJob {
     pub(super) postprocessor: Option<PathBuf>,
     pub(super) endpoint: Option<String>,
     pub(super) schedule: Option<String>,
+    /// The settings of a job that compares predictions with the ground truth.
+    pub(super) quality: Option<quality::Settings>,
+}
+
+/// A variable of a job, without surrounding spaces; `None` if it is not set, or empty.
+pub(super) fn variable<'a>(
+    environment: &'a BTreeMap<String, String>,
+    configured: &'a BTreeMap<String, String>,
+    name: &str,
+) -> Option<&'a str> {
+    environment
+        .get(name)
+        .or_else(|| configured.get(name))
+        .map(|value| value.trim())
+        .filter(|value| !value.is_empty())
 }
 
 impl AnalyzerJob {
@@ -75,13 +93,7 @@ impl AnalyzerJob {
     /// data quality.
     pub(super) fn read(environment: &BTreeMap<String, String>, base: &Path) -> Result<Self> {
         let configured = configured(base)?;
-        let variable = |name: &str| {
-            environment
-                .get(name)
-                .or_else(|| configured.get(name))
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
+        let variable = |name: &str| variable(environment, &configured, name);
         let required = |name: &str| {
             variable(name).with_context(|| format!("the environment variable {name} is not set"))
         };
@@ -90,12 +102,21 @@ impl AnalyzerJob {
                 .map(|value| located(base, value).with_context(|| name.to_owned()))
                 .transpose()
         };
-        if let Some(kind) = variable("analysis_type")
-            && !kind.eq_ignore_ascii_case("DATA_QUALITY")
-        {
-            bail!("analysis_type {kind} is not supported; this analyzer checks DATA_QUALITY");
-        }
+        let quality = match variable("analysis_type") {
+            None => None,
+            Some(kind) if kind.eq_ignore_ascii_case("DATA_QUALITY") => None,
+            Some(kind) if kind.eq_ignore_ascii_case("MODEL_QUALITY") => {
+                Some(quality::Settings::parse(variable).map_err(|error| anyhow!(error))?)
+            }
+            Some(kind) => bail!(
+                "analysis_type {kind} is not supported; this analyzer checks DATA_QUALITY and MODEL_QUALITY, and bias \
+                 with an analysis_config.json"
+            ),
+        };
         let format = format(required("dataset_format")?).context("dataset_format")?;
+        if quality.is_none() && format == DatasetFormat::Merged {
+            bail!("dataset_format sagemakerMergeJson is for MODEL_QUALITY");
+        }
         let job = Self {
             base: base.to_owned(),
             source: located(base, required("dataset_source")?).context("dataset_source")?,
@@ -124,6 +145,7 @@ impl AnalyzerJob {
             postprocessor: path("post_analytics_processor_script")?,
             endpoint: variable("sagemaker_endpoint_name").map(str::to_owned),
             schedule: variable("sagemaker_monitoring_schedule_name").map(str::to_owned),
+            quality,
             format,
         };
         if job.baseline_statistics.is_some() && job.baseline_constraints.is_none() {
@@ -158,7 +180,7 @@ impl AnalyzerJob {
 }
 
 /// Reads the `Environment` of the job's configuration; empty if there is none.
-fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
+pub(super) fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
     for place in CONFIGURATION {
         let file = base.join(place);
         let Ok(bytes) = std::fs::read(&file) else {
@@ -179,7 +201,7 @@ fn configured(base: &Path) -> Result<BTreeMap<String, String>> {
 /// Parses `{"csv":{"header":true}}`, `{"json":{"lines":true}}` (SDK) or `{"json":{"line":true}}`
 /// (API), `{"parquet":{}}`, `{"sagemakerCaptureJson":{"captureIndexNames":[…]}}`. Names are
 /// case-insensitive; a switch is a boolean or a string.
-fn format(text: &str) -> Result<DatasetFormat> {
+pub(super) fn format(text: &str) -> Result<DatasetFormat> {
     let value: Value =
         serde_json::from_str(text).with_context(|| format!("`{}` is not JSON", short(text)))?;
     let entries = value.as_object().filter(|entries| entries.len() == 1);
@@ -205,7 +227,13 @@ fn format(text: &str) -> Result<DatasetFormat> {
         },
         "parquet" => Ok(DatasetFormat::Parquet),
         "sagemakercapturejson" => sides(option("captureIndexNames")).map(DatasetFormat::Capture),
-        _ => bail!("`{name}` is none of csv, json, parquet, sagemakerCaptureJson"),
+        "sagemakermergejson" => {
+            sides(option("captureIndexNames"))?;
+            Ok(DatasetFormat::Merged)
+        }
+        _ => bail!(
+            "`{name}` is none of csv, json, parquet, sagemakerCaptureJson, sagemakerMergeJson"
+        ),
     }
 }
 
@@ -241,7 +269,7 @@ fn sides(names: Option<&Value>) -> Result<Sides> {
 
 /// Parses a time as the monitoring platform writes it; also accepts spaces, as in the developer
 /// guide's examples.
-fn time(text: &str) -> Result<jiff::Timestamp> {
+pub(super) fn time(text: &str) -> Result<jiff::Timestamp> {
     let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     packed
         .parse()
@@ -361,8 +389,13 @@ pub(super) mod tests {
     fn unsupported_settings_are_rejected_by_name() {
         for (changes, message) in [
             (
-                vec![("analysis_type", "MODEL_QUALITY")],
-                "analysis_type MODEL_QUALITY is not supported",
+                vec![("analysis_type", "MODEL_EXPLAINABILITY")],
+                "analysis_type MODEL_EXPLAINABILITY is not supported",
+            ),
+            (vec![("analysis_type", "MODEL_QUALITY")], "problem_type"),
+            (
+                vec![("dataset_format", r#"{"sagemakerMergeJson":{}}"#)],
+                "is for MODEL_QUALITY",
             ),
             (vec![("dataset_source", "")], "dataset_source is not set"),
             (

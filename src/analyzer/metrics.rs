@@ -34,24 +34,9 @@ pub(super) fn lines(
                 .emit_metrics
         })
     };
-    let time = job.window.until.unwrap_or(now);
-    let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let dimensions: Vec<Value> = [
-        ("Endpoint", &job.endpoint),
-        ("MonitoringSchedule", &job.schedule),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some(json!({"Name": name, "Value": value.as_ref()?})))
-    .collect();
-    let record = |name: String, value: (&str, Value), unit: &str| {
-        json!({
-            "MetricName": name,
-            "Timestamp": time,
-            "Dimensions": dimensions,
-            value.0: value.1,
-            "Unit": unit,
-        })
-    };
+    let template = Template::new(job, now);
+    let record =
+        |name: String, value: (&str, Value), unit: &str| template.record(&name, value, unit);
     let mut records = Vec::new();
     for feature in &statistics.features {
         let name = &feature.name;
@@ -102,6 +87,50 @@ pub(super) fn lines(
         }
     }
     records
+}
+
+/// Returns a record for each value.
+pub(super) fn records(
+    job: &AnalyzerJob,
+    values: Vec<(String, Value)>,
+    now: jiff::Timestamp,
+) -> Vec<Value> {
+    let template = Template::new(job, now);
+    let records = values.into_iter();
+    let records = records.map(|(name, value)| template.record(&name, ("Value", value), "None"));
+    records.collect()
+}
+
+/// What all records of a job have in common.
+struct Template {
+    time: String,
+    dimensions: Vec<Value>,
+}
+
+impl Template {
+    fn new(job: &AnalyzerJob, now: jiff::Timestamp) -> Self {
+        let time = job.window.until.unwrap_or(now);
+        let dimensions = [
+            ("Endpoint", &job.endpoint),
+            ("MonitoringSchedule", &job.schedule),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some(json!({"Name": name, "Value": value.as_ref()?})));
+        Self {
+            time: time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            dimensions: dimensions.collect(),
+        }
+    }
+
+    fn record(&self, name: &str, (kind, value): (&str, Value), unit: &str) -> Value {
+        json!({
+            "MetricName": name,
+            "Timestamp": self.time,
+            "Dimensions": self.dimensions,
+            kind: value,
+            "Unit": unit,
+        })
+    }
 }
 
 /// Writes the records, if there are any.

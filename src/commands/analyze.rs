@@ -53,7 +53,11 @@ impl fmt::Display for Analyzed {
             Self::Analysis(analysis) => analysis,
             Self::Monitor(report) => return report.fmt(f),
         };
-        write!(f, "{rows} rows, {columns} columns: ")?;
+        write!(f, "{rows} rows")?;
+        if *columns > 0 {
+            write!(f, ", {columns} columns")?;
+        }
+        f.write_str(": ")?;
         match violations {
             None => writeln!(f, "baseline suggested")?,
             Some(0) => writeln!(f, "no violations")?,

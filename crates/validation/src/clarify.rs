@@ -4,7 +4,6 @@
 //! The file is also the baseline of bias drift and attribution drift. The types are those of files
 //! that Clarify wrote (`tests/data/aws-output/clarify`), members in the same order.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};

@@ -40,7 +40,7 @@ pub use outputs::{Network, Platform, Workbench, analyzer_digest};
 pub use part::{PARTS, Part};
 pub use preview::{Effect, ResourcePreview, StackEffect, StackPreview, preview, preview_deletion};
 pub use program::Program;
-pub use retraining::{Switches, retraining_stack};
+pub use retraining::{DeployedGate, Switches, retraining_stack, retraining_stack_with};
 pub use stacks::{
     Inputs, StackSpec, buckets, capture_uri, check_name, check_new_name, endpoint_stack,
     endpoint_template_sha256, initial_stack, validation_stack,

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
+use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure, Hint, exit, hints, message};
 use serde_json::{Value, json};
 
@@ -35,10 +36,10 @@ impl Handler {
         }
     }
 
-    async fn handle(self, event: &[u8]) -> Result<Value> {
+    async fn handle(self, event: &[u8], now: Timestamp) -> Result<Value> {
         match self {
             Self::Validation => event::handle(event).await,
-            Self::RetrainGate => Box::pin(gate::handle(event)).await,
+            Self::RetrainGate => Box::pin(gate::handle(event, now)).await,
         }
     }
 
@@ -101,8 +102,9 @@ async fn serve() -> Result<()> {
             .and_then(|id| id.to_str().ok())
             .map(str::to_owned)
             .ok_or_else(|| anyhow!("the event has no request id"))?;
+        let now = clock(&next);
         let event = next.bytes().await.context("the event is truncated")?;
-        let (what, kind, body) = match handler.handle(&event).await {
+        let (what, kind, body) = match handler.handle(&event, now).await {
             Ok(answer) => ("response", None, answer),
             Err(error) => {
                 write_stderr(&format!("error: {}", one_line(&error)));
@@ -126,6 +128,14 @@ async fn serve() -> Result<()> {
             .and_then(reqwest::Response::error_for_status)
             .context("cannot send the response to the Runtime API")?;
     }
+}
+
+/// The time of the Runtime API's answer; that of this machine if the answer has none.
+fn clock(answer: &reqwest::Response) -> Timestamp {
+    let date = answer.headers().get("date");
+    let date = date.and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    date.map_or_else(Timestamp::now, |date| date.timestamp())
 }
 
 /// Formats an error for the Runtime API.

@@ -32,7 +32,7 @@ pub struct MonitoringReport {
     pub features: Vec<FeatureReport>,
     /// The violations of the constraints.
     pub violations: Vec<Violation>,
-    /// Fewest rows of production data with which a run without violations means something.
+    /// Minimum rows of production data for a run to count as healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_records: Option<u64>,
 }
@@ -101,14 +101,27 @@ impl MonitoringReport {
         }
     }
 
-    /// Requires this many rows for a run without violations to mean something.
+    /// The report of a window without traffic.
+    pub fn empty(endpoint: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            run: String::new(),
+            rows: 0,
+            baseline_rows: None,
+            features: Vec::new(),
+            violations: Vec::new(),
+            minimum_records: None,
+        }
+    }
+
+    /// Requires this many rows for a run to count as healthy.
     #[must_use]
     pub fn requiring(mut self, rows: u64) -> Self {
         self.minimum_records = Some(rows);
         self
     }
 
-    /// Why the run says nothing although it found no violations: it read too few rows.
+    /// Why the run is inconclusive: it found no violations in too few rows.
     pub fn too_few(&self) -> Option<String> {
         let minimum = self.minimum_records?;
         (self.violations.is_empty() && self.rows < minimum).then(|| {
@@ -117,12 +130,6 @@ impl MonitoringReport {
                 counted(self.rows, "row")
             )
         })
-    }
-
-    /// The largest distance of a feature; `None` if none was measured.
-    pub fn largest_distance(&self) -> Option<f64> {
-        let distances = self.features.iter().filter_map(|feature| feature.distance);
-        distances.max_by(f64::total_cmp)
     }
 
     /// Returns the features that drifted.

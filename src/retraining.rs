@@ -4,20 +4,21 @@
 //! alarm, data version or schedule ── rule or schedule ─┐
 //! mlops retrain now ───────────────────────────────────┴─ Lambda ── message ── state::decide ── state object (If-Match)
 //!                                                                                  └── ML pipeline, with the reason
-//! end of the pipeline ── rule ── Lambda ── lock released, alarms re-armed
+//! end of the pipeline ── rule ─┬─ Lambda ── lock released; if a run may start: refused data again, alarms re-armed
+//! every hour ──── schedule ────┘
 //! ```
 //!
 //! All that it remembers is one JSON object in the artifact bucket, which is only ever replaced if it has not changed
-//! since it was read: of 50 simultaneous events, one gets the lock. Its clock is the time of the events, so that it follows
-//! the clock of a local cloud.
+//! since it was read: of 50 simultaneous events, one gets the lock. Its clock is that of the Runtime API's answers, so that
+//! it follows the clock of a local cloud, and no message can lie about the time.
 
 mod gate;
 mod message;
 mod state;
 
 pub use gate::{Gate, Settings, object, read};
-pub use message::{Message, Reason, ReasonKind, Request};
-pub use state::{Decision, Limits, Refusal, Start, State, Why};
+pub use message::{Message, Reason, ReasonKind, Request, plain};
+pub use state::{Decision, Limits, Outcome, Refusal, Start, State, Why};
 
 /// The name of the ML pipeline's variable with the reason of an execution.
 pub const REASON: &str = "Reason";

@@ -139,11 +139,18 @@ fn reason(history: &str) -> Option<String> {
     (new["stateValue"] == "ALARM").then(|| new["stateReason"].as_str().unwrap_or("").to_owned())
 }
 
-/// Sets an alarm to OK; nothing happens if it does not exist. CloudWatch evaluates it again with its next period.
+/// Returns the names of the metric alarms with this prefix that are in ALARM, at most 100.
+pub async fn in_alarm(clients: &Clients, prefix: &str) -> Result<Vec<String>> {
+    let input = json!({
+        "AlarmNamePrefix": prefix, "StateValue": "ALARM", "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100,
+    });
+    let found: Described = call(clients, "DescribeAlarms", &input).await?;
+    let alarms = found.metric_alarms.into_iter();
+    Ok(alarms.map(|alarm| alarm.name).collect())
+}
+
+/// Sets an alarm to OK. CloudWatch evaluates it again with its next period.
 pub async fn set_ok(clients: &Clients, alarm: &str, reason: &str) -> Result<()> {
-    if alarms(clients, &[alarm.to_owned()]).await?.is_empty() {
-        return Ok(());
-    }
     let input = json!({"AlarmName": alarm, "StateValue": "OK", "StateReason": reason});
     let _: Value = call(clients, "SetAlarmState", &input).await?;
     Ok(())

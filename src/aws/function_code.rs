@@ -27,7 +27,7 @@ pub struct Code {
 
 /// The key of an executable's zip in the artifact bucket, from its SHA-256 in hexadecimal.
 pub fn key(checksum: &str) -> String {
-    format!("validations/code/{checksum}.zip")
+    format!("code/{checksum}.zip")
 }
 
 impl Code {

@@ -34,7 +34,7 @@ impl Store {
 
     /// A file of the baseline that the scheduled monitor compares with.
     pub fn baseline(&self, name: &str) -> S3Uri {
-        self.address(format!("monitoring/.baseline/{}/{name}", self.endpoint))
+        self.address(format!("baselines/{}/{name}", self.endpoint))
     }
 
     /// Writes one file of a run.

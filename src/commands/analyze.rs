@@ -28,8 +28,8 @@ pub enum Analyzed {
 pub async fn run(ctx: &Context) -> Result<Analyzed> {
     let now = ctx.now();
     let environment = analyzer_environment();
-    if let Some(settings) = environment.get(job::VARIABLE) {
-        let report = job::run(ctx.aws().await?, settings).await;
+    if environment.contains_key(job::VARIABLE) {
+        let report = job::run(ctx.aws().await?, &environment).await;
         return match analyzer::tell(&environment, &report) {
             Ok(()) => Ok(Analyzed::Monitor(Box::new(report?))),
             // The analysis failed; report that even if the message cannot be written.

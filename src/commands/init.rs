@@ -17,7 +17,7 @@ use crate::aws::ecr;
 use crate::aws::function_code::Code;
 use crate::config::{CodeProvider, CodeSource, NetworkAccess, Project};
 use crate::context::Context;
-use crate::infra::{self, Network, Part, Platform, Switches, Workbench};
+use crate::infra::{self, DeployedGate, Network, Part, Platform, Workbench};
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_core::names::ProjectName;
 
@@ -112,8 +112,8 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         let spec = infra::validation_stack(&project, &platform, &key, architecture);
         deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);
         // What `mlops retrain` switched stays; the program and the limits may be new.
-        if let Some(switches) = Switches::deployed(clients, &project).await? {
-            let spec = infra::retraining_stack(&project, program, &switches);
+        if let Some(gate) = DeployedGate::read(clients, &project).await? {
+            let spec = infra::retraining_stack(&project, program, &gate.switches);
             deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);
         }
     }

@@ -19,7 +19,9 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
-use crate::monitoring::run::{BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, compare};
+use crate::monitoring::run::{
+    BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, compare, no_traffic,
+};
 use crate::output::Report;
 
 /// Monitor the model in production
@@ -153,7 +155,8 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
         minimum_records: project.file.monitor.minimum_records,
         now: ctx.now(),
     };
-    let (report, run) = compare(clients, comparison).await?;
+    let compared = compare(clients, comparison).await?;
+    let (report, run) = compared.ok_or_else(|| no_traffic(&traffic, window))?;
     drop(task);
     let is_fine = report.violations.is_empty() && report.too_few().is_none();
     Ok(Monitored {
@@ -202,7 +205,8 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
             .transpose()?,
     };
     let endpoint = project.file.name.as_str();
-    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations);
+    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
+        .requiring(project.file.monitor.minimum_records);
     if let Some(path) = &args.html {
         std::fs::write(path, report.html())
             .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use crate::aws::{self, cloudformation};
 use crate::context::Context;
 use crate::delivery;
-use crate::infra::{self, Inputs, PARTS, Part, Platform, Switches};
+use crate::infra::{self, DeployedGate, Inputs, PARTS, Part, Platform};
 
 mod report;
 
@@ -78,8 +78,8 @@ pub async fn run(ctx: &Context, _args: &PlanArgs) -> Result<Plan> {
             let is_new = !deployed.contains(&Part::Validation);
             specs.push((Part::Validation, is_new, spec));
         }
-        if let Some(switches) = Switches::deployed(clients, &project).await? {
-            let spec = infra::retraining_stack(&project, program, &switches);
+        if let Some(gate) = DeployedGate::read(clients, &project).await? {
+            let spec = infra::retraining_stack(&project, program, &gate.switches);
             specs.push((Part::Retraining, false, spec));
         }
         specs.extend(wanted.iter().map(|(stack, branch)| {

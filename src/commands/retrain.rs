@@ -12,26 +12,27 @@ use crate::aws::lambda::{self, Invoked};
 use crate::config::Project;
 use crate::context::Context;
 use crate::delivery;
-use crate::infra::{self, Platform, Switches};
+use crate::infra::{self, Action, DeployedGate, Part, Platform, Switches};
 use crate::output::Report;
 use crate::retraining::{self, Reason, ReasonKind, Request};
 
 /// Decide when the model is retrained: by schedule, on new data, on drift
 ///
-/// Each strategy is a rule or a schedule of EventBridge that asks the retrain gate, a Lambda function. The gate starts the
-/// ML pipeline of the develop branch unless a run is in progress, the last start is more recent than
-/// `retrain.cool_down_hours`, or there were `retrain.maximum_per_day` starts in 24 hours. The new version waits for
+/// Each strategy is a rule or a schedule of EventBridge that invokes the retrain gate, a Lambda function. The gate starts
+/// the ML pipeline of the develop branch unless a run that it started is in progress, its last start is more recent than
+/// `retrain.cool_down_hours`, or it started `retrain.maximum_per_day` runs in 24 hours. The new version waits for
 /// approval. Needs the pipelines of `mlops init --delivery`.
 #[derive(Debug, clap::Subcommand)]
 pub enum RetrainCommand {
     /// Retrain by a schedule
     ///
-    /// EXPRESSION is one of EventBridge Scheduler: `rate(7 days)`, `cron(0 3 ? * MON *)` or
-    /// `at(2027-01-01T00:00:00)`.
+    /// EXPRESSION is one of EventBridge Scheduler: `rate(7 days)`, which requests the first run at
+    /// once, `cron(0 3 ? * MON *)` or `at(2027-01-01T00:00:00)`.
     ///
     /// Example: mlops retrain schedule 'cron(0 3 ? * MON *)' --time-zone Europe/Berlin
     Schedule {
         /// When
+        #[arg(value_parser = expression)]
         expression: String,
         /// The time zone of the expression
         #[arg(long, value_name = "ZONE", default_value = "UTC")]
@@ -43,8 +44,8 @@ pub enum RetrainCommand {
     OnData,
     /// Retrain when an alarm of a monitor goes off
     ///
-    /// The alarms are those whose names begin with PROJECT-drift-. An alarm that was refused is
-    /// re-armed once a run may start, and the one that started a run when the run ends.
+    /// The alarms are those whose names begin with PROJECT-drift-, such as that of `mlops monitor
+    /// enable`. If the drift lasts, another run starts after the cool-down.
     ///
     /// Example: mlops retrain on-drift
     OnDrift,
@@ -56,7 +57,7 @@ pub enum RetrainCommand {
         #[arg(long, value_enum, value_name = "STRATEGY")]
         strategy: Option<Strategy>,
     },
-    /// Ask the gate for a run now
+    /// Request a run from the gate now
     ///
     /// Exits with 3 if it refuses.
     ///
@@ -105,7 +106,17 @@ pub enum RetrainReport {
     Status(Box<Status>),
 }
 
-/// Switches strategies, asks the gate, or shows what it did.
+fn expression(text: &str) -> Result<String, String> {
+    let inner = ["rate(", "cron(", "at("]
+        .iter()
+        .find_map(|start| text.strip_prefix(start)?.strip_suffix(')'));
+    match inner {
+        Some(inner) if !inner.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err("expected rate(…), cron(…) or at(…)".to_owned()),
+    }
+}
+
+/// Switches strategies, invokes the gate, or shows what it did.
 pub async fn run(ctx: &Context, command: &RetrainCommand) -> Result<RetrainReport> {
     let project = ctx.project()?;
     match command {
@@ -142,7 +153,7 @@ pub async fn run(ctx: &Context, command: &RetrainCommand) -> Result<RetrainRepor
                 Some(Strategy::Data) => switches.on_data = false,
                 Some(Strategy::Schedule) => switches.schedule = None,
             };
-            switch(ctx, &project, off).await
+            switch_off(ctx, &project, off).await
         }
     }
 }
@@ -151,23 +162,51 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Deploys the stack with changed switches.
+/// Deploys the stack with a strategy that is on.
 async fn switch(
     ctx: &Context,
     project: &Project,
     change: impl FnOnce(&mut Switches),
 ) -> Result<RetrainReport> {
     let clients = ctx.aws_for(project).await?;
-    let deployed = Switches::deployed(clients, project).await?;
-    let mut switches = deployed.unwrap_or_default();
+    let deployed = DeployedGate::read(clients, project).await?;
+    let mut switches = deployed.map(|gate| gate.switches).unwrap_or_default();
     change(&mut switches);
     let outcome = deploy(ctx, clients, project, &switches).await?;
-    Ok(RetrainReport::Switched(Switched {
-        stack: outcome.stack,
-        action: outcome.action,
-        switches: switches.into(),
-        next: ctx.command("retrain status"),
-    }))
+    Ok(Switched::report(
+        ctx,
+        outcome.stack,
+        outcome.action,
+        switches,
+    ))
+}
+
+/// Updates the stack with a strategy that is off: also without pipelines, and with the executable that it has.
+async fn switch_off(
+    ctx: &Context,
+    project: &Project,
+    change: impl FnOnce(&mut Switches),
+) -> Result<RetrainReport> {
+    let clients = ctx.aws_for(project).await?;
+    let Some(gate) = DeployedGate::read(clients, project).await? else {
+        let stack = Part::Retraining.stack(&project.file.name);
+        return Ok(Switched::report(
+            ctx,
+            stack,
+            Action::Unchanged,
+            Switches::default(),
+        ));
+    };
+    let mut switches = gate.switches;
+    change(&mut switches);
+    let spec = infra::retraining_stack_with(project, gate.code, &switches);
+    let outcome = infra::deploy(clients, ctx.waiter, &ctx.progress, &spec).await?;
+    Ok(Switched::report(
+        ctx,
+        outcome.stack,
+        outcome.action,
+        switches,
+    ))
 }
 
 async fn deploy(
@@ -194,7 +233,7 @@ async fn deploy(
     infra::deploy(clients, ctx.waiter, &ctx.progress, &spec).await
 }
 
-/// Asks the gate; the first request deploys it.
+/// Invokes the gate; the first request deploys it.
 async fn ask(
     ctx: &Context,
     project: &Project,
@@ -202,14 +241,10 @@ async fn ask(
     is_test: bool,
 ) -> Result<RetrainReport> {
     let clients = ctx.aws_for(project).await?;
-    if Switches::deployed(clients, project).await?.is_none() {
+    if DeployedGate::read(clients, project).await?.is_none() {
         deploy(ctx, clients, project, &Switches::default()).await?;
     }
-    let request = Request {
-        reason,
-        time: ctx.now(),
-        is_test,
-    };
+    let request = Request { reason, is_test };
     let function = format!("{}-retrain-gate", project.file.name);
     let answer = match lambda::invoke(clients, &function, request.event()?).await? {
         Invoked::Answer(answer) => answer,
@@ -235,13 +270,11 @@ async fn ask(
 async fn status(ctx: &Context, project: &Project) -> Result<RetrainReport> {
     let clients = ctx.aws_of(project).await?;
     let platform: Platform = infra::platform(clients, project).await?;
-    let (switches, (state, _)) = futures::try_join!(
-        Switches::deployed(clients, project),
+    let (gate, (state, _)) = futures::try_join!(
+        DeployedGate::read(clients, project),
         retraining::read(clients, &platform.artifact_bucket)
     )?;
-    Ok(RetrainReport::Status(Box::new(Status::new(
-        project, switches, state,
-    ))))
+    Ok(RetrainReport::Status(Box::new(Status::new(gate, state))))
 }
 
 impl Report for RetrainReport {

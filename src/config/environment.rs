@@ -253,6 +253,12 @@ pub fn endpoint_overrides() -> Vec<String> {
 /// The variables of the analyzer's container contract (docs/analyzer.md).
 const ANALYZER: &[&str] = &[
     "MLOPS_MONITOR",
+    "MLOPS_MONITOR_CAPTURE",
+    "MLOPS_MONITOR_ENDPOINT",
+    "MLOPS_MONITOR_HOURS",
+    "MLOPS_MONITOR_MINIMUM",
+    "MLOPS_MONITOR_RESULTS",
+    "MLOPS_MONITOR_TIME",
     "SAGEMAKER_BASE_DIR",
     "analysis_type",
     "baseline_constraints",

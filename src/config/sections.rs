@@ -219,7 +219,7 @@ impl Default for PipelineSection {
 pub struct MonitorSection {
     /// The directory with statistics.json and constraints.json, versioned by git.
     pub baseline: PathBuf,
-    /// Fewest rows with which a run without violations means something.
+    /// Minimum rows for a run to count as healthy.
     pub minimum_records: u64,
     /// Hours between two scheduled runs, and the length of their window.
     pub every_hours: u32,

@@ -107,7 +107,9 @@ pub fn check_name(project: &ProjectName, account: &str, region: &str) -> Result<
 
 /// Fails (exit 2) if the name of a new project could be the name of another project's repository or stack.
 pub fn check_new_name(project: &ProjectName) -> Result<()> {
-    const TAKEN: [(&str, &str); 4] = [
+    const TAKEN: [(&str, &str); 6] = [
+        ("-drift", "the prefix of alarms"),
+        ("-dq", "the prefix of monitoring jobs"),
         ("-eda", "the notebooks' repository"),
         ("-delivery", "the delivery stack"),
         ("-image", "the prefix of pipelines"),

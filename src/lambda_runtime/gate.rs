@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::config::{Config, GateVariable, GlobalArgs, gate_variable};
@@ -17,7 +17,7 @@ struct CommandLine {
 }
 
 /// Handles an event.
-pub(super) async fn handle(event: &[u8]) -> Result<Value> {
+pub(super) async fn handle(event: &[u8], now: Timestamp) -> Result<Value> {
     let message = Message::read(event)?;
     let settings = settings(gate_variable)?;
     let line = CommandLine::try_parse_from(["bootstrap"])?;
@@ -25,6 +25,7 @@ pub(super) async fn handle(event: &[u8]) -> Result<Value> {
     let gate = Gate {
         clients: ctx.aws().await?,
         settings: &settings,
+        now,
     };
     gate.handle(&message).await
 }

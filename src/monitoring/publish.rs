@@ -7,8 +7,13 @@ use serde_json::{Value, json};
 use super::MonitoringReport;
 use crate::aws::{Clients, cloudwatch};
 
-/// The namespace.
-pub(super) const NAMESPACE: &str = "MLOps/Endpoints/data-metrics";
+/// Maximum length of a metric's name.
+const LONGEST: usize = 255;
+
+/// The namespace, which only the monitor's role may write: alarms that start retrainings read it.
+fn namespace(endpoint: &str) -> String {
+    format!("MLOps/Monitor/{endpoint}")
+}
 
 /// Writes the metrics of a run: `runs`, `records`, `violations`, and the distance of each feature, as AWS names it.
 pub(super) async fn publish(
@@ -17,7 +22,8 @@ pub(super) async fn publish(
     schedule: &str,
     time: Timestamp,
 ) -> Result<()> {
-    cloudwatch::put_metrics(clients, NAMESPACE, data(report, schedule, time)).await
+    let namespace = namespace(&report.endpoint);
+    cloudwatch::put_metrics(clients, &namespace, data(report, schedule, time)).await
 }
 
 #[expect(
@@ -38,13 +44,17 @@ fn data(report: &MonitoringReport, schedule: &str, time: Timestamp) -> Vec<Value
         datum("runs".to_owned(), 1.0, "Count"),
         datum("records".to_owned(), report.rows as f64, "Count"),
     ];
-    // Too few rows say nothing: a metric of 0 would end an alarm.
-    if report.too_few().is_none() {
+    // Too few rows prove nothing: they neither set off an alarm nor end one.
+    if report
+        .minimum_records
+        .is_none_or(|minimum| report.rows >= minimum)
+    {
         let violations = report.violations.len() as f64;
         data.push(datum("violations".to_owned(), violations, "Count"));
         data.extend(report.features.iter().filter_map(|feature| {
             let name = format!("feature_baseline_drift_{}", feature.feature);
-            Some(datum(name, feature.distance?, "None"))
+            let value = feature.distance.filter(|_| name.len() <= LONGEST)?;
+            Some(datum(name, value, "None"))
         }));
     }
     data

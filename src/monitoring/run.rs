@@ -34,20 +34,21 @@ pub struct Comparison<'a> {
     pub window: Window,
     /// What it is compared with.
     pub baseline: Baseline,
-    /// Fewest rows with which a run without violations means something.
+    /// Minimum rows for a run to count as healthy.
     pub minimum_records: u64,
     /// The time of the run, which names it.
     pub now: Timestamp,
 }
 
-/// Compares the traffic and stores the result; returns the report and the name of the run.
+/// Compares the traffic and stores the result; returns the report and the name of the run, or `None` if no traffic was
+/// captured in the window.
 ///
 /// # Errors
-/// No traffic was captured in the window, or something cannot be read, checked or written.
+/// Something cannot be read, checked or written.
 pub async fn compare(
     clients: &Clients,
     comparison: Comparison<'_>,
-) -> Result<(MonitoringReport, String)> {
+) -> Result<Option<(MonitoringReport, String)>> {
     let Comparison {
         traffic,
         window,
@@ -60,7 +61,7 @@ pub async fn compare(
     let mut objects = capture::objects(clients, traffic).await?;
     objects.retain(|object| window.may_hold(&object.key));
     if objects.is_empty() {
-        return Err(no_traffic(traffic, window));
+        return Ok(None);
     }
     let sources: Vec<Source> = objects
         .iter()
@@ -70,13 +71,11 @@ pub async fn compare(
     let profiled = tokio::task::spawn_blocking(move || {
         validation::profile(sources, &Format::Capture(window), Some(&known))
     });
-    let profile = profiled.await?.map_err(|error| {
-        if error.is_empty() {
-            no_traffic(traffic, window)
-        } else {
-            error.into()
-        }
-    })?;
+    let profile = match profiled.await? {
+        Ok(profile) => profile,
+        Err(error) if error.is_empty() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let statistics = profile.statistics();
     let failed = |text: String| Failure::new(Exit::Failed, text);
     let violations = validation::check(&profile, &statistics, baseline, now).map_err(failed)?;
@@ -98,10 +97,11 @@ pub async fn compare(
     }
     let report =
         MonitoringReport::new(comparison.endpoint, &run, baseline, &statistics, violations);
-    Ok((report.requiring(comparison.minimum_records), run))
+    Ok(Some((report.requiring(comparison.minimum_records), run)))
 }
 
-fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
+/// The error of a window without traffic, for a person who asked for one.
+pub fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
     let (when, hint) = if window == Window::default() {
         (
             "",

@@ -1,13 +1,14 @@
 //! The gate itself: reads and writes the state, starts the pipeline, re-arms alarms.
 
 use anyhow::{Result, anyhow};
+use aws_sdk_codepipeline::error::SdkError;
 use aws_sdk_codepipeline::types::PipelineVariable;
 use jiff::{SignedDuration, Timestamp};
 use mlops_core::wait::Backoff;
 use serde_json::{Value, json};
 
-use super::message::{Message, Reason, ReasonKind, Request};
-use super::state::{Decision, Limits, State};
+use super::message::{Message, Reason};
+use super::state::{Decision, Limits, Outcome, State};
 use super::{ALARMS, REASON};
 use crate::aws::delivery::executions;
 use crate::aws::delivery::pipelines::{Pipeline, PipelineKind};
@@ -56,6 +57,8 @@ pub struct Gate<'a> {
     pub clients: &'a Clients,
     /// What it works on.
     pub settings: &'a Settings,
+    /// The time, by the clock of the cloud: messages could lie about it.
+    pub now: Timestamp,
 }
 
 impl Gate<'_> {
@@ -65,33 +68,36 @@ impl Gate<'_> {
     /// A request to AWS failed; the message may be sent again.
     pub async fn handle(&self, message: &Message) -> Result<Value> {
         match message {
-            Message::Request(request) => self.request(request).await,
-            Message::Ended {
-                execution,
-                outcome,
-                time,
-            } => self.ended(execution, outcome, *time).await,
-            Message::Tick { time } => self.listen_again(*time).await,
+            Message::Request(request) if request.is_test => {
+                let (state, _) = read(self.clients, &self.settings.bucket).await?;
+                let decision = state.decide(&request.reason, self.now, self.settings.limits);
+                Ok(answer(&decision, None))
+            }
+            Message::Request(request) => {
+                self.repair_lock().await?;
+                self.request(&request.reason).await
+            }
+            Message::Ended { execution, outcome } => {
+                self.change(|state| ((), state.end(execution, *outcome)))
+                    .await?;
+                self.continue_refused().await
+            }
+            Message::Tick => {
+                self.repair_lock().await?;
+                self.continue_refused().await
+            }
             Message::Nothing => Ok(json!({"decision": "nothing"})),
         }
     }
 
-    async fn request(&self, request: &Request) -> Result<Value> {
-        if !request.is_test {
-            self.repair_lock(request.time).await?;
-        }
-        let decide = |state: &State| state.decide(request, self.settings.limits);
-        if request.is_test {
-            let (state, _) = read(self.clients, &self.settings.bucket).await?;
-            return Ok(answer(&decide(&state), None));
-        }
+    async fn request(&self, reason: &Reason) -> Result<Value> {
         let decision = self
             .change(|state| {
-                let decision = decide(state);
+                let decision = state.decide(reason, self.now, self.settings.limits);
                 match &decision {
-                    Decision::Start => state.begin(request),
-                    Decision::Refuse(why) => state.refuse(request, why.clone()),
-                    Decision::Continue | Decision::Repeated => return (decision, false),
+                    Decision::Start => state.begin(reason, self.now),
+                    Decision::Refuse(why) => state.refuse(reason, why.clone(), self.now),
+                    Decision::Continue | Decision::Repeated(_) => return (decision, false),
                 }
                 (decision, true)
             })
@@ -99,11 +105,12 @@ impl Gate<'_> {
         if !matches!(decision, Decision::Start | Decision::Continue) {
             return Ok(answer(&decision, None));
         }
-        let execution = self.start(&request.reason).await?;
+        let execution = self.start(reason).await?;
         Ok(answer(&decision, Some(&execution)))
     }
 
-    /// Starts the pipeline, and records the execution. A second start with the same token returns the same one.
+    /// Starts the pipeline, and records the execution. Unverified against AWS [codepipeline-token]: that a second start
+    /// with the same token returns the same execution. A start that CodePipeline refuses is forgotten.
     async fn start(&self, reason: &Reason) -> Result<String> {
         let variable = PipelineVariable::builder()
             .name(REASON)
@@ -117,9 +124,18 @@ impl Gate<'_> {
             .variables(variable.build()?)
             .client_request_token(token(&reason.event))
             .send()
-            .await
-            .aws(format!("cannot start the pipeline {pipeline}"))?;
+            .await;
+        if let Err(SdkError::ServiceError(refused)) = &started
+            && refused.raw().status().is_client_error()
+        {
+            self.change(|state| {
+                state.abandon(&reason.event);
+                ((), true)
+            })
+            .await?;
+        }
         let execution = started
+            .aws(format!("cannot start the pipeline {pipeline}"))?
             .pipeline_execution_id
             .ok_or_else(|| anyhow!("CodePipeline returned no execution"))?;
         self.change(|state| {
@@ -130,58 +146,38 @@ impl Gate<'_> {
         Ok(execution)
     }
 
-    /// Releases the lock after an execution, and re-arms the alarm that started it: it announces only its transitions,
-    /// and its metric is measured again against the new baseline.
-    async fn ended(&self, execution: &str, outcome: &str, time: Timestamp) -> Result<Value> {
-        let reason = self
-            .change(|state| {
-                let is_ours = state.end(execution, outcome);
-                let ended = state.starts.iter().rev();
-                let mut ended = ended.filter(|it| it.execution.as_deref() == Some(execution));
-                let reason = ended.next().map(|start| start.reason.clone());
-                (reason.filter(|_| is_ours), is_ours)
-            })
-            .await?;
-        let Some(reason) = reason else {
-            return Ok(json!({"decision": "not-ours", "execution": execution}));
-        };
-        if reason.kind == ReasonKind::Drift {
-            self.rearm(&reason.detail, execution).await?;
+    /// If a run may start: requests again what was refused. CloudWatch sends an event only when an alarm changes its
+    /// state, so every alarm that is in ALARM is set to OK; it goes off again if its metric still exceeds the limit.
+    async fn continue_refused(&self) -> Result<Value> {
+        let (state, _) = read(self.clients, &self.settings.bucket).await?;
+        if state.closed(self.now, self.settings.limits).is_some() {
+            return Ok(json!({"decision": "nothing"}));
         }
-        self.listen_again(time).await?;
-        Ok(json!({"decision": "released", "execution": execution, "outcome": outcome}))
-    }
-
-    /// Re-arms the alarms that were refused, if a run may start now.
-    async fn listen_again(&self, time: Timestamp) -> Result<Value> {
-        self.repair_lock(time).await?;
-        let limits = self.settings.limits;
-        let alarms = self
-            .change(|state| {
-                let is_closed =
-                    state.running().is_some() || state.closed_until(time, limits).is_some();
-                if is_closed || state.unheard.is_empty() {
-                    return (Vec::new(), false);
-                }
-                (std::mem::take(&mut state.unheard), true)
-            })
-            .await?;
+        if let Some(data) = &state.refused_data {
+            let again = Reason::new(data.kind, &data.detail, &format!("{}-again", data.event));
+            return self.request(&again).await;
+        }
+        let prefix = format!("{}{ALARMS}", self.settings.project);
+        let alarms = cloudwatch::in_alarm(self.clients, &prefix).await?;
         for alarm in &alarms {
-            self.rearm(alarm, "a refused request").await?;
+            let reason =
+                "A retraining is possible again: the alarm goes off again if the drift lasts";
+            cloudwatch::set_ok(self.clients, alarm, reason).await?;
         }
-        Ok(json!({"decision": "listening", "rearmed": alarms}))
+        Ok(json!({"decision": "rearmed", "alarms": alarms}))
     }
 
     /// Releases the lock of an execution whose end was not announced, and continues the start of a gate that was
-    /// interrupted and not called again.
-    async fn repair_lock(&self, time: Timestamp) -> Result<()> {
+    /// interrupted and not invoked again.
+    async fn repair_lock(&self) -> Result<()> {
         let (state, _) = read(self.clients, &self.settings.bucket).await?;
         let Some(running) = state.running() else {
             return Ok(());
         };
         let Some(execution) = &running.execution else {
-            if time.duration_since(running.time) >= INTERRUPTED {
-                self.start(&running.reason).await?;
+            if self.now.duration_since(running.time) >= INTERRUPTED {
+                // What fails is the old start; this message has its own answer.
+                let _ = self.start(&running.reason).await;
             }
             return Ok(());
         };
@@ -193,20 +189,11 @@ impl Gate<'_> {
         let found = executions::state(self.clients, &pipeline, execution).await?;
         let outcome = match found {
             Some(found) if !found.is_over() => return Ok(()),
-            Some(found) => found.to_string(),
-            None => "deleted".to_owned(),
+            Some(found) => Outcome::of(found.as_str()).unwrap_or(Outcome::Failed),
+            None => Outcome::Deleted,
         };
-        self.change(|state| ((), state.end(execution, &outcome)))
+        self.change(|state| ((), state.end(execution, Some(outcome))))
             .await
-    }
-
-    /// Sets an alarm of the project to OK; it goes off again if its metric still exceeds the limit.
-    async fn rearm(&self, alarm: &str, after: &str) -> Result<()> {
-        if !alarm.starts_with(&format!("{}{ALARMS}", self.settings.project)) {
-            return Ok(());
-        }
-        let reason = format!("Re-armed after {after}");
-        cloudwatch::set_ok(self.clients, alarm, &reason).await
     }
 
     /// Changes the state, if `change` says that it did, and returns its result. Other gates may change it at the same
@@ -230,7 +217,7 @@ impl Gate<'_> {
             }
             if !backoff.pause(None).await {
                 return Err(anyhow!(
-                    "the state of the gate was changed {ATTEMPTS} times by others"
+                    "could not update the gate's state: {ATTEMPTS} concurrent changes"
                 ));
             }
         }
@@ -248,7 +235,10 @@ fn answer(decision: &Decision, execution: Option<&str>) -> Value {
         Decision::Start | Decision::Continue => {
             json!({"decision": "start", "execution": execution})
         }
-        Decision::Repeated => json!({"decision": "repeated"}),
+        Decision::Repeated(start) => {
+            let execution = start.as_ref().and_then(|start| start.execution.as_ref());
+            json!({"decision": "repeated", "execution": execution})
+        }
         Decision::Refuse(why) => {
             let mut answer = json!({"decision": "refuse", "because": why.text()});
             if let (Value::Object(answer), Ok(Value::Object(why))) =

@@ -1,12 +1,13 @@
-//! What the gate is told: an event of EventBridge, the input of a schedule, or a request of `mlops retrain`.
+//! The messages that the gate receives: an event of EventBridge, the input of a schedule, or a request of `mlops retrain`.
 
 use std::fmt;
 
 use anyhow::{Result, anyhow};
-use jiff::Timestamp;
 use mlops_core::error::{Failure, hinted};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::state::Outcome;
 
 /// Maximum length of the text of a reason: that of a variable of CodePipeline is 1,000.
 const LONGEST: usize = 200;
@@ -66,7 +67,8 @@ impl fmt::Display for Reason {
     }
 }
 
-fn plain(text: &str) -> String {
+/// Keeps the characters that need no quotation in JSON or a shell, at most 200.
+pub fn plain(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || " ._:/@+,=-".contains(c);
     text.chars()
         .take(LONGEST)
@@ -79,8 +81,6 @@ fn plain(text: &str) -> String {
 pub struct Request {
     /// Why.
     pub reason: Reason,
-    /// When.
-    pub time: Timestamp,
     /// Only what the gate would do is wanted.
     pub is_test: bool,
 }
@@ -90,21 +90,16 @@ pub struct Request {
 pub enum Message {
     /// Start a run, if the limits allow it.
     Request(Request),
-    /// An execution of the ML pipeline has ended.
+    /// An execution of the ML pipeline has ended, or was resumed (`None`).
     Ended {
         /// The execution.
         execution: String,
-        /// CodePipeline's word for how.
-        outcome: String,
-        /// When.
-        time: Timestamp,
+        /// How.
+        outcome: Option<Outcome>,
     },
-    /// Time has passed: alarms that were refused may be heard again.
-    Tick {
-        /// When.
-        time: Timestamp,
-    },
-    /// An event that asks for nothing, such as an alarm that is over.
+    /// Time has passed: what was refused may be possible now.
+    Tick,
+    /// An event that requests nothing, such as an alarm that is over.
     Nothing,
 }
 
@@ -114,9 +109,7 @@ pub enum Message {
 struct Own {
     /// The kind, or `tick`.
     retrain: String,
-    /// When.
-    time: Timestamp,
-    /// The id.
+    /// The id; two messages with the same one are one request.
     #[serde(default)]
     id: String,
     /// The note, the alarm or the version.
@@ -146,14 +139,10 @@ impl Message {
             return own.message().ok_or_else(unknown);
         }
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        let time: Timestamp = text("/time")
-            .and_then(|time| time.parse().ok())
-            .ok_or_else(unknown)?;
         let id = text("/id").ok_or_else(unknown)?;
         let request = |kind, detail: &str| {
             Self::Request(Request {
                 reason: Reason::new(kind, detail, id),
-                time,
                 is_test: false,
             })
         };
@@ -172,11 +161,14 @@ impl Message {
                 let name = key.split('/').nth(1).unwrap_or(key);
                 Ok(request(ReasonKind::Data, &format!("{name}@{version}")))
             }
-            Some("CodePipeline Pipeline Execution State Change") => Ok(Self::Ended {
-                execution: text("/detail/execution-id").ok_or_else(unknown)?.to_owned(),
-                outcome: text("/detail/state").unwrap_or_default().to_owned(),
-                time,
-            }),
+            Some("CodePipeline Pipeline Execution State Change") => {
+                let execution = text("/detail/execution-id").ok_or_else(unknown)?.to_owned();
+                let word = text("/detail/state").unwrap_or_default();
+                Ok(match Outcome::of(word) {
+                    None if word != "RESUMED" => Self::Nothing,
+                    outcome => Self::Ended { execution, outcome },
+                })
+            }
             _ => Err(unknown()),
         }
     }
@@ -185,21 +177,24 @@ impl Message {
 impl Own {
     fn message(self) -> Option<Message> {
         let kind = match self.retrain.as_str() {
-            "tick" => return Some(Message::Tick { time: self.time }),
+            "tick" => return Some(Message::Tick),
             "drift" => ReasonKind::Drift,
             "data" => ReasonKind::Data,
             "schedule" => ReasonKind::Schedule,
             "manual" => ReasonKind::Manual,
             _ => return None,
         };
+        // The id identifies the request in the state, and in CodePipeline's token.
+        if self.id.is_empty() {
+            return None;
+        }
         let detail = if self.detail.is_empty() {
-            self.time.to_string()
+            &self.id
         } else {
-            self.detail
+            &self.detail
         };
         Some(Message::Request(Request {
-            reason: Reason::new(kind, &detail, &self.id),
-            time: self.time,
+            reason: Reason::new(kind, detail, &self.id),
             is_test: self.test,
         }))
     }
@@ -213,7 +208,6 @@ impl Request {
     pub fn event(&self) -> Result<Vec<u8>> {
         let own = Own {
             retrain: self.reason.kind.as_str().to_owned(),
-            time: self.time,
             id: self.reason.event.clone(),
             detail: self.reason.detail.clone(),
             test: self.is_test,
@@ -233,7 +227,7 @@ mod tests {
     }
 
     fn envelope(kind: &str, detail: &Value) -> Value {
-        json!({"id": "e1", "time": "2026-11-30T12:00:00Z", "detail-type": kind, "detail": detail})
+        json!({"id": "e1", "detail-type": kind, "detail": detail})
     }
 
     fn reason(message: Message) -> Reason {
@@ -256,14 +250,24 @@ mod tests {
         let object = json!({"object": {"key": "datasets/f/manifest.json", "version-id": "v1"}});
         let data = reason(read(&envelope("Object Created", &object)).unwrap());
         assert_eq!(data.to_string(), "data: f@v1");
-        let ended = json!({"execution-id": "x", "state": "FAILED", "pipeline": "f-ml-develop"});
-        let ended = read(&envelope(
-            "CodePipeline Pipeline Execution State Change",
-            &ended,
-        ));
-        assert!(
-            matches!(ended.unwrap(), Message::Ended { execution, outcome, .. } if execution == "x" && outcome == "FAILED")
-        );
+        let ended = |state: &str| {
+            let detail = json!({"execution-id": "x", "state": state, "pipeline": "f-ml-develop"});
+            read(&envelope(
+                "CodePipeline Pipeline Execution State Change",
+                &detail,
+            ))
+            .unwrap()
+        };
+        let execution = || "x".to_owned();
+        for (state, outcome) in [("FAILED", Some(Outcome::Failed)), ("RESUMED", None)] {
+            let execution = execution();
+            assert_eq!(
+                ended(state),
+                Message::Ended { execution, outcome },
+                "{state}"
+            );
+        }
+        assert_eq!(ended("STARTED"), Message::Nothing);
     }
 
     #[test]
@@ -276,7 +280,6 @@ mod tests {
         ] {
             let request = Request {
                 reason: Reason::new(kind, "because", "id"),
-                time: "2026-11-30T12:00:00Z".parse().unwrap(),
                 is_test: true,
             };
             let read = Message::read(&request.event().unwrap()).unwrap();
@@ -301,9 +304,10 @@ mod tests {
         for event in [
             json!({}),
             json!([1]),
-            json!({"retrain": "sometimes", "time": "2026-11-30T12:00:00Z"}),
-            json!({"retrain": "manual", "time": "yesterday"}),
-            json!({"retrain": "manual", "time": "2026-11-30T12:00:00Z", "more": 1}),
+            json!({"retrain": "sometimes", "id": "x"}),
+            json!({"retrain": "manual"}),
+            json!({"retrain": "manual", "id": 1}),
+            json!({"retrain": "manual", "id": "x", "more": 1}),
             envelope("ECR Image Action", &json!({})),
             envelope("Object Created", &json!({})),
         ] {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::Failure;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Reason, ReasonKind, Request};
+use super::message::{Reason, ReasonKind};
 
 /// The version of the format.
 const SCHEMA: u32 = 1;
@@ -38,7 +38,51 @@ pub struct Start {
     /// The execution of the ML pipeline; null if the gate was interrupted before it knew it.
     pub execution: Option<String>,
     /// How it ended; null while it runs.
-    pub outcome: Option<String>,
+    pub outcome: Option<Outcome>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// All stages succeeded.
+    Succeeded,
+    /// A stage failed.
+    Failed,
+    /// A person stopped it.
+    Stopped,
+    /// Another execution took its place.
+    Superseded,
+    /// It was canceled.
+    Cancelled,
+    /// It no longer exists.
+    Deleted,
+}
+
+impl Outcome {
+    /// The outcome as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// CodePipeline's word, of an event or of a response; `None` for an execution that is not over.
+    pub fn of(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "succeeded" => Self::Succeeded,
+            "failed" => Self::Failed,
+            "stopped" => Self::Stopped,
+            "superseded" => Self::Superseded,
+            "cancelled" | "canceled" => Self::Cancelled,
+            _ => return None,
+        })
+    }
 }
 
 impl Start {
@@ -77,6 +121,9 @@ impl Why {
             } => format!("the run {execution} is still running"),
             Self::Running { execution: None } => "a run is being started".to_owned(),
             Self::CoolDown { until } => format!("cool-down until {until}"),
+            Self::MaximumPerDay { until } if *until == Timestamp::MAX => {
+                "`retrain.maximum_per_day` is 0".to_owned()
+            }
             Self::MaximumPerDay { until } => {
                 format!("maximum number of runs per day, until {until}")
             }
@@ -108,9 +155,8 @@ pub struct State {
     pub refusals: Vec<Refusal>,
     /// The number of all refusals.
     pub refused: u64,
-    /// Alarms that were refused: they are re-armed once a start is possible, because an alarm announces only its
-    /// transitions.
-    pub unheard: Vec<String>,
+    /// The newest request for new data that was refused: it is repeated once a run may start.
+    pub refused_data: Option<Reason>,
     /// Ids of the newest events.
     pub events: Vec<String>,
 }
@@ -122,7 +168,7 @@ impl Default for State {
             starts: Vec::new(),
             refusals: Vec::new(),
             refused: 0,
-            unheard: Vec::new(),
+            refused_data: None,
             events: Vec::new(),
         }
     }
@@ -135,8 +181,8 @@ pub enum Decision {
     Start,
     /// Start the run of a request whose gate was interrupted; CodePipeline starts it once.
     Continue,
-    /// The event was handled before.
-    Repeated,
+    /// The event started this run before, unless it was refused.
+    Repeated(Option<Start>),
     /// Start nothing.
     Refuse(Why),
 }
@@ -164,29 +210,41 @@ impl State {
     }
 
     /// Decides about a request; changes nothing.
-    pub fn decide(&self, request: &Request, limits: Limits) -> Decision {
-        let event = &request.reason.event;
-        if let Some(running) = self.running() {
-            if running.reason.event == *event && running.execution.is_none() {
-                return Decision::Continue;
-            }
-            if !event.is_empty() && self.events.contains(event) {
-                return Decision::Repeated;
-            }
-            let execution = running.execution.clone();
-            return Decision::Refuse(Why::Running { execution });
+    pub fn decide(&self, reason: &Reason, now: Timestamp, limits: Limits) -> Decision {
+        let event = &reason.event;
+        if let Some(running) = self.running()
+            && running.reason.event == *event
+            && running.execution.is_none()
+        {
+            return Decision::Continue;
         }
-        if !event.is_empty() && self.events.contains(event) {
-            return Decision::Repeated;
+        if self.events.contains(event) {
+            let mut starts = self.starts.iter().rev();
+            let mut refusals = self.refusals.iter().rev();
+            let refusal = refusals.find(|refusal| refusal.reason.event == *event);
+            return match (starts.find(|start| start.reason.event == *event), refusal) {
+                (None, Some(refusal)) => Decision::Refuse(refusal.why.clone()),
+                (start, _) => Decision::Repeated(start.cloned()),
+            };
         }
-        match self.closed_until(request.time, limits) {
+        match self.closed(now, limits) {
             Some(why) => Decision::Refuse(why),
             None => Decision::Start,
         }
     }
 
+    /// Why no run may start now.
+    pub fn closed(&self, now: Timestamp, limits: Limits) -> Option<Why> {
+        match self.running() {
+            Some(running) => Some(Why::Running {
+                execution: running.execution.clone(),
+            }),
+            None => self.closed_until(now, limits),
+        }
+    }
+
     /// Why no run may start at this time, if no other one is running.
-    pub fn closed_until(&self, time: Timestamp, limits: Limits) -> Option<Why> {
+    fn closed_until(&self, time: Timestamp, limits: Limits) -> Option<Why> {
         let day = SignedDuration::from_hours(24);
         let later = |start: &Start, by| start.time.checked_add(by).unwrap_or(Timestamp::MAX);
         if let Some(last) = self.starts.last() {
@@ -206,19 +264,24 @@ impl State {
         (time < until).then_some(Why::MaximumPerDay { until })
     }
 
-    /// Records that a run is being started.
-    pub fn begin(&mut self, request: &Request) {
-        self.remember(&request.reason.event);
+    /// Records that a run is being started. It uses the newest data, whatever asked for it.
+    pub fn begin(&mut self, reason: &Reason, now: Timestamp) {
+        self.remember(&reason.event);
+        self.refused_data = None;
         self.starts.push(Start {
-            time: request.time,
-            reason: request.reason.clone(),
+            time: now,
+            reason: reason.clone(),
             execution: None,
             outcome: None,
         });
         trim(&mut self.starts, STARTS);
-        if request.reason.kind == ReasonKind::Drift {
-            self.unheard.retain(|alarm| *alarm != request.reason.detail);
-        }
+    }
+
+    /// Forgets a start that CodePipeline refused: the same event may try again.
+    pub fn abandon(&mut self, event: &str) {
+        self.starts
+            .retain(|start| start.reason.event != event || start.execution.is_some());
+        self.events.retain(|known| known != event);
     }
 
     /// Records the execution of the run that is being started.
@@ -229,29 +292,35 @@ impl State {
         }
     }
 
-    /// Records a refusal.
-    pub fn refuse(&mut self, request: &Request, why: Why) {
-        self.remember(&request.reason.event);
-        let alarm = &request.reason.detail;
-        if request.reason.kind == ReasonKind::Drift && !self.unheard.contains(alarm) {
-            self.unheard.push(alarm.clone());
+    /// Records a refusal, unless the event is known.
+    pub fn refuse(&mut self, reason: &Reason, why: Why, now: Timestamp) {
+        if self.events.contains(&reason.event) {
+            return;
+        }
+        self.remember(&reason.event);
+        if reason.kind == ReasonKind::Data {
+            self.refused_data = Some(reason.clone());
         }
         self.refused += 1;
         self.refusals.push(Refusal {
-            time: request.time,
-            reason: request.reason.clone(),
+            time: now,
+            reason: reason.clone(),
             why,
         });
         trim(&mut self.refusals, REFUSALS);
     }
 
-    /// Records the end of an execution. Returns false if the gate did not start it, or knows the end.
-    pub fn end(&mut self, execution: &str, outcome: &str) -> bool {
-        let mut starts = self.starts.iter_mut().rev();
-        let found = starts.find(|start| start.execution.as_deref() == Some(execution));
+    /// Records the end of an execution, or with `None` that the newest one was resumed. Returns false if the gate did
+    /// not start it, or knows that already.
+    pub fn end(&mut self, execution: &str, outcome: Option<Outcome>) -> bool {
+        let newest = self.starts.len();
+        let mut starts = self.starts.iter_mut().enumerate().rev();
+        let found = starts.find(|(_, start)| start.execution.as_deref() == Some(execution));
         match found {
-            Some(start) if start.is_running() => {
-                start.outcome = Some(outcome.to_owned());
+            // Another run may have started since.
+            Some((number, _)) if outcome.is_none() && number + 1 < newest => false,
+            Some((_, start)) if start.outcome != outcome => {
+                start.outcome = outcome;
                 true
             }
             _ => false,
@@ -259,10 +328,8 @@ impl State {
     }
 
     fn remember(&mut self, event: &str) {
-        if !event.is_empty() {
-            self.events.push(event.to_owned());
-            trim(&mut self.events, EVENTS);
-        }
+        self.events.push(event.to_owned());
+        trim(&mut self.events, EVENTS);
     }
 }
 
@@ -284,48 +351,67 @@ mod tests {
         Timestamp::from_second(1_764_500_000 + hour * 3600).unwrap()
     }
 
-    fn request(kind: ReasonKind, event: &str, hour: i64) -> Request {
-        Request {
-            reason: Reason::new(kind, "f-drift-data", event),
-            time: at(hour),
-            is_test: false,
-        }
+    fn drift(event: &str) -> Reason {
+        Reason::new(ReasonKind::Drift, "f-drift-data", event)
     }
 
-    fn drift(event: &str, hour: i64) -> Request {
-        request(ReasonKind::Drift, event, hour)
+    fn decide(state: &State, event: &str, hour: i64) -> Decision {
+        state.decide(&drift(event), at(hour), LIMITS)
     }
 
     /// Starts a run, which ends at once.
     fn run(state: &mut State, event: &str, hour: i64) {
-        let request = drift(event, hour);
-        assert_eq!(state.decide(&request, LIMITS), Decision::Start, "{event}");
-        state.begin(&request);
+        assert_eq!(decide(state, event, hour), Decision::Start, "{event}");
+        state.begin(&drift(event), at(hour));
         state.started(event, &format!("x-{event}"));
-        assert!(state.end(&format!("x-{event}"), "SUCCEEDED"));
+        assert!(state.end(&format!("x-{event}"), Some(Outcome::Succeeded)));
     }
 
     #[test]
     fn one_run_at_a_time() {
         let mut state = State::default();
-        let first = drift("a", 0);
-        assert_eq!(state.decide(&first, LIMITS), Decision::Start);
-        state.begin(&first);
+        assert_eq!(decide(&state, "a", 0), Decision::Start);
+        state.begin(&drift("a"), at(0));
         // Until the execution is known, the same event continues, and another one is refused.
-        assert_eq!(state.decide(&first, LIMITS), Decision::Continue);
+        assert_eq!(decide(&state, "a", 0), Decision::Continue);
         let refused = Decision::Refuse(Why::Running { execution: None });
-        assert_eq!(state.decide(&drift("b", 99), LIMITS), refused);
+        assert_eq!(decide(&state, "b", 99), refused);
         state.started("a", "x");
-        assert_eq!(state.decide(&first, LIMITS), Decision::Repeated);
+        assert!(matches!(
+            decide(&state, "a", 0),
+            Decision::Repeated(Some(_))
+        ));
         let execution = Some("x".to_owned());
         let refused = Decision::Refuse(Why::Running { execution });
-        assert_eq!(state.decide(&drift("b", 99), LIMITS), refused);
+        assert_eq!(decide(&state, "b", 99), refused);
         // The end of an execution of somebody else changes nothing.
-        assert!(!state.end("y", "FAILED"));
+        assert!(!state.end("y", Some(Outcome::Failed)));
         assert!(state.running().is_some());
-        assert!(state.end("x", "FAILED"));
-        assert!(!state.end("x", "SUCCEEDED"), "the end is known");
+        assert!(state.end("x", Some(Outcome::Failed)));
+        assert!(!state.end("x", Some(Outcome::Failed)), "the end is known");
         assert!(state.running().is_none());
+    }
+
+    #[test]
+    fn a_run_that_is_retried_holds_the_lock_again() {
+        let mut state = State::default();
+        run(&mut state, "a", 0);
+        assert!(state.end("x-a", None));
+        assert!(state.running().is_some());
+        assert!(state.end("x-a", Some(Outcome::Succeeded)));
+        run(&mut state, "b", 7);
+        // Only the newest: the lock is that of one run.
+        assert!(!state.end("x-a", None));
+        assert!(state.running().is_none());
+    }
+
+    #[test]
+    fn a_start_that_is_refused_leaves_nothing() {
+        let mut state = State::default();
+        state.begin(&drift("a"), at(0));
+        state.abandon("a");
+        assert_eq!(state, State::default());
+        assert_eq!(decide(&state, "a", 0), Decision::Start);
     }
 
     #[test]
@@ -334,13 +420,13 @@ mod tests {
         run(&mut state, "a", 0);
         let until = at(6);
         assert_eq!(
-            state.decide(&drift("b", 5), LIMITS),
+            decide(&state, "b", 5),
             Decision::Refuse(Why::CoolDown { until })
         );
         run(&mut state, "b", 6);
         let until = at(24);
         assert_eq!(
-            state.decide(&drift("c", 23), LIMITS),
+            decide(&state, "c", 23),
             Decision::Refuse(Why::MaximumPerDay { until })
         );
         run(&mut state, "c", 24);
@@ -349,41 +435,42 @@ mod tests {
             ..LIMITS
         };
         assert!(matches!(
-            State::default().decide(&drift("a", 0), none),
+            State::default().decide(&drift("a"), at(0), none),
             Decision::Refuse(Why::MaximumPerDay { .. })
         ));
     }
 
     #[test]
-    fn an_event_that_comes_twice_is_one() {
+    fn an_event_that_comes_twice_has_one_answer() {
         let mut state = State::default();
         run(&mut state, "a", 0);
-        assert_eq!(state.decide(&drift("a", 100), LIMITS), Decision::Repeated);
-        let second = drift("b", 1);
-        let Decision::Refuse(why) = state.decide(&second, LIMITS) else {
+        let Decision::Repeated(Some(start)) = decide(&state, "a", 100) else {
+            panic!("it was started");
+        };
+        assert_eq!(start.execution.as_deref(), Some("x-a"));
+        let Decision::Refuse(why) = decide(&state, "b", 1) else {
             panic!("it is too early");
         };
-        state.refuse(&second, why);
-        assert_eq!(state.decide(&drift("b", 100), LIMITS), Decision::Repeated);
+        state.refuse(&drift("b"), why.clone(), at(1));
+        state.refuse(&drift("b"), why.clone(), at(1));
+        assert_eq!(state.refused, 1);
+        assert_eq!(decide(&state, "b", 100), Decision::Refuse(why));
     }
 
     #[test]
-    fn a_refused_alarm_is_remembered_until_it_is_heard() {
+    fn refused_data_is_remembered_until_a_run_starts() {
         let mut state = State::default();
         run(&mut state, "a", 0);
-        for event in ["b", "c"] {
-            let refused = drift(event, 1);
-            state.refuse(&refused, Why::CoolDown { until: at(6) });
+        let until = Why::CoolDown { until: at(6) };
+        for (event, version) in [("b", "f@1"), ("c", "f@2")] {
+            let data = Reason::new(ReasonKind::Data, version, event);
+            state.refuse(&data, until.clone(), at(1));
         }
-        assert_eq!(state.unheard, ["f-drift-data"]);
-        state.refuse(
-            &request(ReasonKind::Schedule, "d", 1),
-            Why::CoolDown { until: at(6) },
-        );
-        assert_eq!(state.unheard.len(), 1, "schedules come again by themselves");
+        state.refuse(&drift("d"), until, at(1));
+        let remembered = state.refused_data.clone().map(|reason| reason.detail);
+        assert_eq!(remembered.as_deref(), Some("f@2"));
         run(&mut state, "e", 7);
-        assert!(state.unheard.is_empty());
-        assert_eq!(state.refused, 3);
+        assert_eq!(state.refused_data, None);
     }
 
     #[test]
@@ -391,8 +478,8 @@ mod tests {
         let mut state = State::default();
         run(&mut state, "a", 0);
         for number in 0..1000 {
-            let refused = drift(&format!("storm-{number}"), 1);
-            state.refuse(&refused, Why::CoolDown { until: at(6) });
+            let until = Why::CoolDown { until: at(6) };
+            state.refuse(&drift(&format!("storm-{number}")), until, at(1));
         }
         assert_eq!(
             (state.refusals.len(), state.events.len()),
@@ -402,6 +489,19 @@ mod tests {
         let bytes = serde_json::to_vec(&state).unwrap();
         assert!(bytes.len() < 64 << 10, "{}", bytes.len());
         assert_eq!(State::read(&bytes).unwrap(), state);
+    }
+
+    #[test]
+    fn words_of_codepipeline_are_known() {
+        for (word, expected) in [
+            ("SUCCEEDED", Some(Outcome::Succeeded)),
+            ("Failed", Some(Outcome::Failed)),
+            ("CANCELED", Some(Outcome::Cancelled)),
+            ("RESUMED", None),
+            ("InProgress", None),
+        ] {
+            assert_eq!(Outcome::of(word), expected, "{word}");
+        }
     }
 
     #[test]

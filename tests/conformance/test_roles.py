@@ -133,6 +133,15 @@ CALLS = {
     ("s3:PutObject", "artifacts: `runs/1/model.tar.gz`"): s3("put_object", "artifacts", "runs/1/model.tar.gz", Body=b"1"),
     ("s3:PutObject", "artifacts: `monitoring/1.json`"): s3("put_object", "artifacts", "monitoring/1.json", Body=b"1"),
     ("s3:PutObject", "artifacts: `releases/flights/1.json`"): s3("put_object", "artifacts", "releases/flights/1.json", Body=b"1"),
+    ("s3:PutObject", "artifacts: `baselines/flights/1.json`"): s3(
+        "put_object", "artifacts", "baselines/flights/1.json", Body=b"1"
+    ),
+    ("s3:PutObject", "artifacts: `code/1.zip`"): s3("put_object", "artifacts", "code/1.zip", Body=b"1"),
+    ("sagemaker:CreateProcessingJob", "job `flights-dq-1` of the schedule"): Call(
+        "sagemaker", "create_processing_job", arn("sagemaker", "processing-job/flights-dq-1"),
+        ProcessingJobName="flights-dq-1", RoleArn=role("monitor"), AppSpecification={"ImageUri": "none:1"},
+        ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.t3.medium", "VolumeSizeInGB": 1}},
+    ),
     ("s3:PutObject", "artifacts: `retraining/state.json`"): s3(
         "put_object", "artifacts", "retraining/state.json", Body=b"1"
     ),

@@ -204,6 +204,25 @@ pub async fn version(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result
     Ok(found.as_ref().and_then(version_of))
 }
 
+/// Returns the reason that an execution of the ML pipeline got when it was started (`Reason`): any text, chosen by
+/// whoever started it.
+///
+/// # Errors
+/// The execution does not exist.
+pub async fn reason(clients: &Clients, pipeline: &str, id: &str) -> Result<Option<String>> {
+    let pipeline = Pipeline {
+        name: pipeline.to_owned(),
+        kind: PipelineKind::Ml,
+        tag: None,
+    };
+    let found = get(clients, &pipeline, id).await?;
+    let found = found.ok_or_else(|| anyhow!("{} has no execution `{id}`", pipeline.name))?;
+    let mut variables = found.variables().iter();
+    let reason = variables.find(|variable| variable.name() == Some("Reason"));
+    let reason = reason.and_then(|variable| variable.resolved_value());
+    Ok(reason.map(str::to_owned))
+}
+
 fn version_of(execution: &PipelineExecution) -> Option<Version> {
     let mut variables = execution.variables().iter();
     let version = variables.find(|variable| variable.name() == Some("Version"))?;

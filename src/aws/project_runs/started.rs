@@ -44,7 +44,7 @@ impl Cause {
 /// What is known about a run that may not have started yet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Search {
-    /// The newest run with this cause.
+    /// The run with this cause: the newest, or the first of an image.
     Found(RunRef),
     /// None, but the pipelines are busy: it may be waiting for an earlier execution.
     Busy,
@@ -73,6 +73,13 @@ pub async fn search(clients: &Clients, project: &str, cause: &Cause) -> Result<S
     }
     let mut executed = executions::list_all(clients, &pipelines, SEARCHED, false).await?;
     executed.sort_by_key(|execution| std::cmp::Reverse(execution.started));
+    match cause {
+        // A later run with the same image is a retraining.
+        Cause::Image { .. } => executed.reverse(),
+        // The deploy pipeline stops an execution that has nothing to deploy: another one does, or did.
+        Cause::Version(_) => executed.retain(|execution| !execution.status.was_stopped()),
+        Cause::Commit(_) => {}
+    }
     for execution in &executed {
         let is_wanted = match cause {
             Cause::Version(version) => {

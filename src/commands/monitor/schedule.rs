@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::text::clean;
-use mlops_validation::{Violations, files};
+use mlops_validation::{Statistics, Violations, files};
 use serde::Serialize;
 
 use crate::aws::monitoring_store::Store;
@@ -50,6 +50,8 @@ struct AlarmStatus {
 #[derive(Debug, Serialize)]
 struct NewestRun {
     run: String,
+    /// Rows of captured traffic.
+    rows: u64,
     violations: usize,
 }
 
@@ -65,6 +67,13 @@ pub(super) async fn enable(ctx: &Context) -> Result<Switched> {
         .hint("run `mlops monitor run` by a schedule of your own");
     }
     let baseline = super::baseline(&project)?;
+    let statistics = baseline
+        .statistics
+        .as_ref()
+        .ok_or_else(|| {
+            Failure::usage("the baseline has no statistics, which drift is measured with")
+        })
+        .hint("create both files with `mlops validate --suggest DATA`")?;
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let digest = infra::deployed_analyzer(clients, &project)
@@ -79,10 +88,8 @@ pub(super) async fn enable(ctx: &Context) -> Result<Switched> {
     let constraints = store.baseline(files::CONSTRAINTS);
     let rendered = files::render(&baseline.constraints)?;
     s3::put_json(&clients.s3, &constraints, rendered).await?;
-    if let Some(statistics) = &baseline.statistics {
-        let address = store.baseline(files::STATISTICS);
-        s3::put_json(&clients.s3, &address, files::render(statistics)?).await?;
-    }
+    let address = store.baseline(files::STATISTICS);
+    s3::put_json(&clients.s3, &address, files::render(statistics)?).await?;
     let spec = infra::monitoring_stack(&project, &uri.at(digest).to_string());
     let outcome = infra::deploy(clients, ctx.waiter, &ctx.progress, &spec).await?;
     Ok(Switched {
@@ -138,13 +145,21 @@ pub(super) async fn status(ctx: &Context) -> Result<ScheduleStatus> {
         cloudwatch::alarms(clients, &names),
         store.newest(clients, files::VIOLATIONS)
     )?;
-    let newest = newest.map(|(run, bytes)| {
-        let found: Violations = files::parse(files::VIOLATIONS, &bytes)?;
-        anyhow::Ok(NewestRun {
-            run,
-            violations: found.violations.len(),
-        })
-    });
+    let newest = match newest {
+        None => None,
+        Some((run, bytes)) => {
+            let found: Violations = files::parse(files::VIOLATIONS, &bytes)?;
+            let statistics = store.get(clients, &run, files::STATISTICS).await?;
+            let statistics: Option<Statistics> = statistics
+                .map(|bytes| files::parse(files::STATISTICS, &bytes))
+                .transpose()?;
+            Some(NewestRun {
+                run,
+                rows: statistics.map_or(0, |found| found.dataset.item_count),
+                violations: found.violations.len(),
+            })
+        }
+    };
     Ok(ScheduleStatus {
         enabled,
         every_hours: enabled.then_some(project.file.monitor.every_hours),
@@ -156,7 +171,7 @@ pub(super) async fn status(ctx: &Context) -> Result<ScheduleStatus> {
                 state: alarm.state,
             })
             .collect(),
-        newest: newest.transpose()?,
+        newest,
     })
 }
 
@@ -191,11 +206,20 @@ impl fmt::Display for ScheduleStatus {
             )?;
         }
         match &self.newest {
+            Some(newest) if newest.violations == 0 && newest.rows < self.minimum_records => {
+                let run = clean(&newest.run);
+                writeln!(
+                    f,
+                    "newest     {run}: not enough data ({} rows)",
+                    newest.rows
+                )
+            }
             Some(newest) => writeln!(
                 f,
-                "newest     {}: {} violations",
+                "newest     {}: {} violations in {} rows",
                 clean(&newest.run),
-                newest.violations
+                newest.violations,
+                newest.rows
             ),
             None => writeln!(f, "newest     no result yet"),
         }

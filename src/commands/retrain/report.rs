@@ -8,10 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::RetrainReport;
-use crate::config::Project;
 use crate::context::Context;
-use crate::infra::{Action, Switches};
-use crate::retraining::{Request, State};
+use crate::infra::{Action, DeployedGate, Switches};
+use crate::retraining::{Outcome, Refusal, Request, Start, State};
 
 /// Number of starts and refusals that are shown.
 const SHOWN: usize = 5;
@@ -63,6 +62,22 @@ pub struct Switched {
     pub(super) next: String,
 }
 
+impl Switched {
+    pub(super) fn report(
+        ctx: &Context,
+        stack: String,
+        action: Action,
+        switches: Switches,
+    ) -> RetrainReport {
+        RetrainReport::Switched(Self {
+            stack,
+            action,
+            switches: switches.into(),
+            next: ctx.command("retrain status"),
+        })
+    }
+}
+
 /// The gate's answer.
 #[derive(Debug, Serialize)]
 pub struct Asked {
@@ -103,21 +118,38 @@ impl Asked {
 /// What the gate did so far.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// Null if it was never deployed.
+    /// The strategies; null if the gate was never deployed.
     strategies: Option<Strategies>,
-    cool_down_hours: u32,
-    maximum_per_day: u32,
-    #[serde(flatten)]
-    state: State,
+    /// The limits with which it is deployed.
+    cool_down_hours: Option<u32>,
+    maximum_per_day: Option<u32>,
+    /// The newest runs that it has started, oldest first.
+    starts: Vec<Start>,
+    /// The newest refusals, oldest first.
+    refusals: Vec<Refusal>,
+    /// The number of all refusals.
+    refused: u64,
+    #[serde(skip)]
+    running: Option<String>,
+    /// The refused version of the data that is requested again.
+    refused_data: Option<String>,
 }
 
 impl Status {
-    pub(super) fn new(project: &Project, switches: Option<Switches>, state: State) -> Self {
+    pub(super) fn new(gate: Option<DeployedGate>, state: State) -> Self {
+        let running = state.running().map(|start| {
+            let execution = start.execution.as_deref().unwrap_or("being started");
+            format!("{} since {}", clean(execution), start.time)
+        });
         Self {
-            strategies: switches.map(Strategies::from),
-            cool_down_hours: project.file.retrain.cool_down_hours,
-            maximum_per_day: project.file.retrain.maximum_per_day,
-            state,
+            running,
+            cool_down_hours: gate.as_ref().map(|gate| gate.cool_down_hours),
+            maximum_per_day: gate.as_ref().map(|gate| gate.maximum_per_day),
+            strategies: gate.map(|gate| gate.switches.into()),
+            refused_data: state.refused_data.map(|reason| reason.detail),
+            starts: state.starts,
+            refusals: state.refusals,
+            refused: state.refused,
         }
     }
 }
@@ -128,40 +160,35 @@ impl fmt::Display for Status {
             Some(strategies) => write!(f, "{strategies}")?,
             None => writeln!(f, "strategies none: the retrain gate is not deployed")?,
         }
-        writeln!(
-            f,
-            "limits     {} h between two starts, {} starts in 24 h (mlops.toml)",
-            self.cool_down_hours, self.maximum_per_day
-        )?;
-        let running = match self.state.running() {
-            Some(start) => {
-                let execution = start.execution.as_deref().unwrap_or("being started");
-                format!("{} since {}", clean(execution), start.time)
-            }
-            None => "nothing".to_owned(),
-        };
-        writeln!(f, "running    {running}")?;
-        writeln!(f, "refused    {}", self.state.refused)?;
-        for alarm in &self.state.unheard {
+        if let (Some(hours), Some(runs)) = (self.cool_down_hours, self.maximum_per_day) {
             writeln!(
                 f,
-                "waiting    {}: re-armed once a run may start",
-                clean(alarm)
+                "limits     {hours} h between two starts, {runs} starts in 24 h"
             )?;
         }
-        let starts = self.state.starts.iter().rev().take(SHOWN);
+        let running = self.running.as_deref().unwrap_or("nothing");
+        writeln!(f, "running    {running}")?;
+        writeln!(f, "refused    {}", self.refused)?;
+        if let Some(data) = &self.refused_data {
+            writeln!(
+                f,
+                "waiting    {}: requested again once a run may start",
+                clean(data)
+            )?;
+        }
+        let starts = self.starts.iter().rev().take(SHOWN);
         let starts = starts.map(|start| {
             vec![
                 start.time.to_string(),
                 clean(&start.reason.to_string()),
-                clean(start.outcome.as_deref().unwrap_or("running")),
+                start.outcome.map_or("running", Outcome::as_str).to_owned(),
             ]
         });
         let starts: Vec<_> = starts.collect();
         if !starts.is_empty() {
             writeln!(f, "\n{}", table(&["STARTED", "REASON", "OUTCOME"], starts))?;
         }
-        let refusals = self.state.refusals.iter().rev().take(SHOWN);
+        let refusals = self.refusals.iter().rev().take(SHOWN);
         let refusals = refusals.map(|refusal| {
             vec![
                 refusal.time.to_string(),
@@ -197,6 +224,10 @@ impl fmt::Display for RetrainReport {
                         None => writeln!(f, "the gate {would} a run ({})", clean(&asked.reason)),
                     },
                     "refuse" => writeln!(f, "refused: {}", clean(asked.text("because"))),
+                    "repeated" => match &asked.watch {
+                        Some(watch) => writeln!(f, "started before: `{watch}`"),
+                        None => writeln!(f, "this request was answered before"),
+                    },
                     other => writeln!(f, "{}", clean(other)),
                 }
             }

@@ -29,6 +29,8 @@ pub(super) struct Event {
     pub(super) id: String,
     /// The payload.
     pub(super) payload: Vec<u8>,
+    /// When it was delivered, by the cloud's clock.
+    pub(super) time: jiff::Timestamp,
     /// Milliseconds since the epoch.
     pub(super) deadline: i64,
     /// The function's ARN.
@@ -153,6 +155,11 @@ async fn handle(api: &Api, request: Request<Body>) -> Response<Body> {
     }
 }
 
+/// A time as HTTP writes it.
+fn date(time: jiff::Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 async fn next(api: &Api) -> Response<Body> {
     let _ = api.0.said.send(ProcessMessage::Next);
     let Some(event) = api.0.events.lock().await.recv().await else {
@@ -161,6 +168,8 @@ async fn next(api: &Api) -> Response<Body> {
     *api.0.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.id.clone());
     let response = Response::builder()
         .header(http::header::CONTENT_TYPE, "application/json")
+        // A function whose work depends on the time follows the clock that tests advance.
+        .header(http::header::DATE, date(event.time))
         .header("Lambda-Runtime-Aws-Request-Id", &event.id)
         .header("Lambda-Runtime-Deadline-Ms", event.deadline)
         .header("Lambda-Runtime-Invoked-Function-Arn", &event.arn)
@@ -278,6 +287,7 @@ mod tests {
         let event = Event {
             id: "id".to_owned(),
             payload: b"{}".to_vec(),
+            time: jiff::Timestamp::UNIX_EPOCH,
             deadline: 0,
             arn: "arn".to_owned(),
             client_context: None,
@@ -288,6 +298,11 @@ mod tests {
         server.events.send(event).await.unwrap();
         let answer = exchange(&server.address, format!("{head}\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let date = "date: Thu, 01 Jan 1970 00:00:00 GMT";
+        assert!(
+            answer.to_lowercase().contains(&date.to_lowercase()),
+            "{answer}"
+        );
         assert!(matches!(
             server.said.recv().await,
             Some(ProcessMessage::Next)

@@ -154,6 +154,7 @@ async fn execute(
     let event = Event {
         id: id.to_owned(),
         payload,
+        time: cloud.clock().now(),
         deadline: 0,
         arn: plan.arn.clone(),
         client_context,

@@ -127,7 +127,7 @@ fn resolve(project: &Project, revision: &str) -> Result<String> {
         Some(commit) => Ok(commit),
         None if is_full => Ok(revision.to_ascii_lowercase()),
         None => Err(Failure::usage(format!(
-            "{} is no commit of this repository",
+            "{} is not a commit in this repository",
             quote::short(revision)
         )))
         .hint("pass a branch, HEAD, or the full id of a commit"),

@@ -26,7 +26,7 @@ mod merged;
 pub(super) use merged::{MergedRow, merged};
 
 /// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
-const MAX_LINE: usize = 128 * 1024 * 1024;
+pub(super) const MAX_LINE: usize = 128 * 1024 * 1024;
 
 /// A window of inference times; both ends are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -495,6 +495,22 @@ mod tests {
         ] {
             let error = profile(&format!("{good}\n{line}\n"), Window::default()).unwrap_err();
             assert!(error.contains(message), "{error}");
+        }
+    }
+
+    /// A linear search for each of these keys would need minutes.
+    #[test]
+    fn keys_without_end_are_refused() {
+        let members: Vec<String> = (0..150_000).map(|i| format!("\"k{i}\":1")).collect();
+        let object = format!("{{{}}}", members.join(","));
+        let values = format!("[{}]", vec!["1"; 20_000].join(","));
+        for input in [object, values] {
+            let line = event(&payload(&input, "JSON"), &payload("1", "CSV"));
+            let error = profile(&line, Window::default()).unwrap_err();
+            assert_eq!(
+                error,
+                "c.jsonl, line 1: more than 16384 columns: names must not be values"
+            );
         }
     }
 }

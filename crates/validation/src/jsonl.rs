@@ -12,13 +12,10 @@ use std::io::BufRead;
 use super::DataError;
 use super::flat::{Scanner, TextRange};
 use super::lines::JsonLines;
-use super::profile::Profiler;
+use super::profile::{MAX_COLUMNS, Profiler};
 
 /// Maximum length of a line in bytes.
-const MAX_LINE: usize = 64 * 1024 * 1024;
-
-/// Maximum number of columns; with more keys, they are data and not names.
-const MAX_COLUMNS: usize = 16 * 1024;
+pub(super) const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// Reads a source into the profiler. `partition` has the columns of its directory's name.
 pub(super) fn read(

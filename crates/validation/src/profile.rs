@@ -165,13 +165,21 @@ fn counted(column: &Column, category: &str) -> Result<(), String> {
     ))
 }
 
+/// Maximum number of columns of data whose rows name them, or that has no header: more names are values,
+/// and each would cost memory in every later row.
+pub(super) const MAX_COLUMNS: usize = 16 * 1024;
+
 /// Builds a [`Profile`] row by row.
 #[derive(Debug)]
 pub struct Profiler {
     expected: Vec<(String, InferredType)>,
+    /// The expected type of each column by its name.
+    kinds: HashMap<String, InferredType>,
     categories: HashMap<String, Vec<String>>,
     watches: HashMap<String, Watch>,
     columns: Vec<Column>,
+    /// The index of each column by its name.
+    places: HashMap<String, usize>,
     /// The position of each column in the current source; empty if positions are unchanged.
     order: Vec<usize>,
     rows: u64,
@@ -209,11 +217,17 @@ impl Profiler {
                 known.extend(feature.categories().iter().map(|c| c.value.clone()));
             }
         }
+        let mut kinds = HashMap::with_capacity(expected.len());
+        for (name, kind) in &expected {
+            kinds.entry(name.clone()).or_insert(*kind);
+        }
         Ok(Self {
             expected,
+            kinds,
             categories,
             watches,
             columns: Vec::new(),
+            places: HashMap::new(),
             order: Vec::new(),
             rows: 0,
             open: false,
@@ -236,6 +250,8 @@ impl Profiler {
         self.order.clear();
         if self.columns.is_empty() {
             self.columns = names.into_iter().map(|name| self.column(name)).collect();
+            let named = self.columns.iter().enumerate();
+            self.places = named.map(|(i, column)| (column.name.clone(), i)).collect();
             return Ok(());
         }
         if self.columns.iter().map(|c| &c.name).eq(names.iter()) {
@@ -250,7 +266,7 @@ impl Profiler {
         }
         let missing = self.columns.iter().map(|column| &column.name);
         let missing = missing.filter(|name| !places.contains_key(name.as_str()));
-        let new = |name: &&String| self.columns.iter().all(|column| column.name != **name);
+        let new = |name: &&String| !self.places.contains_key(name.as_str());
         let differences: Vec<String> = missing
             .map(|name| format!("`{name}` is missing"))
             .chain(
@@ -293,9 +309,15 @@ impl Profiler {
     }
 
     /// Names columns without a header: the baseline's names in order, then `_cN`.
+    ///
+    /// # Errors
+    /// There are more than [`MAX_COLUMNS`], or two names are equal.
     pub(super) fn columns_by_position(&mut self, count: usize) -> Result<(), String> {
         if !self.columns.is_empty() {
             return Ok(());
+        }
+        if count > MAX_COLUMNS {
+            return Err(too_many_columns());
         }
         let names = (0..count).map(|i| self.name_at(i)).collect();
         self.columns(names)
@@ -389,19 +411,27 @@ impl Profiler {
     }
 
     /// Returns the index of a column. A new column is missing in all earlier rows.
+    ///
+    /// # Errors
+    /// The name is empty, or there are [`MAX_COLUMNS`] others.
     pub(super) fn ensure_column(&mut self, name: &str) -> Result<usize, String> {
         self.open = true;
-        if let Some(index) = self.columns.iter().position(|column| column.name == name) {
-            return Ok(index);
+        if let Some(index) = self.places.get(name) {
+            return Ok(*index);
         }
         if name.is_empty() {
             return Err("a column has no name".to_owned());
         }
+        if self.columns.len() >= MAX_COLUMNS {
+            return Err(too_many_columns());
+        }
         self.flush();
         let mut column = self.column(name.to_owned());
         column.repeat(None, self.rows);
+        let index = self.columns.len();
+        self.places.insert(name.to_owned(), index);
         self.columns.push(column);
-        Ok(self.columns.len() - 1)
+        Ok(index)
     }
 
     /// Returns the profile of everything that was read.
@@ -420,11 +450,7 @@ impl Profiler {
         let known = self.categories.remove(&name).unwrap_or_default();
         let watch = self.watches.remove(&name);
         Column {
-            expected: self
-                .expected
-                .iter()
-                .find(|(expected, _)| *expected == name)
-                .map(|(_, kind)| *kind),
+            expected: self.kinds.get(&name).copied(),
             name,
             types: TypeCounts::default(),
             moments: Moments::default(),
@@ -437,9 +463,28 @@ impl Profiler {
     }
 }
 
+fn too_many_columns() -> String {
+    format!("more than {MAX_COLUMNS} columns: names must not be values")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_without_end_are_refused() {
+        let mut profiler = Profiler::new(None).unwrap();
+        for i in 0..MAX_COLUMNS {
+            assert_eq!(profiler.ensure_column(&format!("k{i}")), Ok(i));
+        }
+        assert_eq!(profiler.ensure_column("k7"), Ok(7));
+        let named = profiler.ensure_column("x").unwrap_err();
+        assert!(named.contains("more than 16384 columns"), "{named}");
+        let mut profiler = Profiler::new(None).unwrap();
+        let unnamed = profiler.columns_by_position(MAX_COLUMNS + 1).unwrap_err();
+        assert_eq!(unnamed, named);
+        profiler.columns_by_position(MAX_COLUMNS).unwrap();
+    }
 
     fn profile_of(rows: impl Iterator<Item = [String; 2]>) -> Profile {
         let mut profiler = Profiler::new(None).unwrap();

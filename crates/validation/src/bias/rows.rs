@@ -190,9 +190,12 @@ fn parquet_rows(
     let (wanted, constants) =
         begin(file.names(), partition, rows).map_err(|message| DataError::new(name, message))?;
     let mut read = 0;
-    for columns in file.read(&wanted)? {
-        let columns = columns?;
-        for row in 0..columns.first().map_or(0, Vec::len) {
+    for batch in file.read(&wanted)? {
+        let batch = batch?;
+        let columns = batch
+            .columns()
+            .map_err(|message| DataError::new(name, message))?;
+        for row in 0..batch.rows() {
             read += 1;
             let cells = columns.iter().map(|column| column[row].as_deref());
             let cells: Vec<Option<&str>> = cells.chain(constants.iter().copied()).collect();

@@ -1,9 +1,11 @@
 //! The rows of a Parquet file as texts, for analyses of whole rows. Values are spelled as Spark casts
 //! them to text, numbers so that they parse back to the same number.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{self, ArrowPrimitiveType, DecimalType};
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -21,8 +23,27 @@ pub(in super::super) struct Texts {
     opened: Opened,
 }
 
-/// The values of the wanted columns in some rows: one list per column.
-pub(in super::super) type TextColumns = Vec<Vec<Option<String>>>;
+/// The values of a column, `None` if missing. Texts are those of the batch and not copies, because many
+/// rows can have the same long text of a dictionary.
+pub(in super::super) type TextColumn<'a> = Vec<Option<Cow<'a, str>>>;
+
+/// The wanted columns of some rows.
+pub(in super::super) struct TextBatch(RecordBatch);
+
+impl TextBatch {
+    /// Number of rows.
+    pub(in super::super) fn rows(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    /// The values: one list per column.
+    ///
+    /// # Errors
+    /// A column has a type that is not supported.
+    pub(in super::super) fn columns(&self) -> Result<Vec<TextColumn<'_>>, String> {
+        self.0.columns().iter().map(texts).collect()
+    }
+}
 
 impl Texts {
     /// Opens a file.
@@ -44,11 +65,11 @@ impl Texts {
     /// Reads columns, by index in ascending order, in batches of rows.
     ///
     /// # Errors
-    /// The file is damaged, or a column has a type that is not supported.
+    /// The file is damaged.
     pub(in super::super) fn read(
         self,
         wanted: &[usize],
-    ) -> Result<impl Iterator<Item = Result<TextColumns, DataError>>, DataError> {
+    ) -> Result<impl Iterator<Item = Result<TextBatch, DataError>>, DataError> {
         let Self { name, opened } = self;
         let Opened { file, metadata } = opened;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted.iter().copied());
@@ -58,18 +79,15 @@ impl Texts {
             .build()
             .map_err(|error| DataError::new(&name, explain(&error)))?;
         Ok(reader.map(move |batch| {
-            let batch = batch
-                .map_err(|error| DataError::new(&name, unreadable(&file, &error.to_string())))?;
-            let columns = batch.columns().iter();
-            columns
-                .map(|values| texts(values).map_err(|message| DataError::new(&name, message)))
-                .collect()
+            batch
+                .map(TextBatch)
+                .map_err(|error| DataError::new(&name, unreadable(&file, &error.to_string())))
         }))
     }
 }
 
 /// The values of a column as texts.
-fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>, String> {
+fn texts(values: &ArrayRef) -> Result<TextColumn<'_>, String> {
     Ok(match values.data_type() {
         DataType::Null => vec![None; values.len()],
         DataType::Boolean => spelled(values.as_boolean().iter()),
@@ -118,49 +136,87 @@ fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>, String> {
             let values = values.as_primitive::<types::TimestampNanosecondType>();
             instants(values.iter(), Unit::Nanoseconds)
         }
-        DataType::Utf8View => spelled(values.as_string_view().iter()),
+        DataType::Utf8View => {
+            let values = values.as_string_view().iter();
+            values.map(|value| value.map(Cow::Borrowed)).collect()
+        }
         DataType::Dictionary(_, _) => {
             let values = values.as_dictionary::<types::Int32Type>();
             let texts = values.values().as_string::<i32>();
             let keys = values.keys().iter();
-            spelled(keys.map(|key| Some(texts.value(usize::try_from(key?).ok()?))))
+            keys.map(|key| Some(Cow::Borrowed(texts.value(usize::try_from(key?).ok()?))))
+                .collect()
         }
         other => return Err(refusal(other)),
     })
 }
 
-fn spelled<T: ToString>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<String>> {
+fn spelled<T: ToString>(values: impl Iterator<Item = Option<T>>) -> TextColumn<'static> {
+    owned(values, |value| value.to_string())
+}
+
+fn owned<T>(
+    values: impl Iterator<Item = Option<T>>,
+    spell: impl Fn(T) -> String,
+) -> TextColumn<'static> {
     values
-        .map(|value| value.map(|value| value.to_string()))
+        .map(|value| Some(Cow::Owned(spell(value?))))
         .collect()
 }
 
-fn numbers<T: ArrowPrimitiveType>(values: &ArrayRef) -> Vec<Option<String>>
+fn numbers<T: ArrowPrimitiveType>(values: &ArrayRef) -> TextColumn<'static>
 where
     T::Native: ToString,
 {
     spelled(values.as_primitive::<T>().iter())
 }
 
-fn floats(values: impl Iterator<Item = Option<f64>>) -> Vec<Option<String>> {
-    values
-        .map(|value| value.map(|value| format!("{value:?}")))
-        .collect()
+fn floats(values: impl Iterator<Item = Option<f64>>) -> TextColumn<'static> {
+    owned(values, |value| format!("{value:?}"))
 }
 
-fn decimals<T: DecimalType>(values: &ArrayRef) -> Vec<Option<String>> {
+fn decimals<T: DecimalType>(values: &ArrayRef) -> TextColumn<'static> {
     let values = values.as_primitive::<T>();
-    (0..values.len())
-        .map(|index| {
-            values
-                .is_valid(index)
-                .then(|| values.value_as_string(index))
-        })
-        .collect()
+    let present = (0..values.len()).map(|index| values.is_valid(index).then_some(index));
+    owned(present, |index| values.value_as_string(index))
 }
 
-fn instants(values: impl Iterator<Item = Option<i64>>, unit: Unit) -> Vec<Option<String>> {
-    values
-        .map(|value| value.map(|value| Instant::of(value, unit).text()))
-        .collect()
+fn instants(values: impl Iterator<Item = Option<i64>>, unit: Unit) -> TextColumn<'static> {
+    owned(values, |value| Instant::of(value, unit).text())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{DictionaryArray, Int32Array, StringArray, StringViewArray};
+
+    use super::*;
+
+    /// The bytes of all values that are not in the array itself.
+    fn copied(values: ArrayRef) -> usize {
+        let batch = RecordBatch::try_from_iter([("c", values)]).unwrap();
+        let batch = TextBatch(batch);
+        let columns = batch.columns().unwrap();
+        assert_eq!((columns.len(), columns[0].len()), (1, batch.rows()));
+        let own = columns[0].iter().flatten().map(|value| match value {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.len(),
+        });
+        own.sum()
+    }
+
+    #[test]
+    fn texts_are_not_copied() {
+        let long = "x".repeat(4_096);
+        let keys = (0..1_000).map(|i| (i % 5 != 0).then_some(0));
+        let keys: Int32Array = keys.collect();
+        let texts = Arc::new(StringArray::from(vec![long.as_str()]));
+        let dictionary = DictionaryArray::try_new(keys, texts).unwrap();
+        assert_eq!(copied(Arc::new(dictionary)), 0);
+        let view = StringViewArray::from_iter([Some(long.as_str()), None]);
+        assert_eq!(copied(Arc::new(view)), 0);
+        let numbers = Int32Array::from(vec![Some(12), None, Some(-3)]);
+        assert_eq!(copied(Arc::new(numbers)), 4);
+    }
 }

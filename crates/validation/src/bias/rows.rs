@@ -7,13 +7,13 @@ use std::ops::Range;
 use super::super::batch::Batch;
 use super::super::capture::{self, MergedRow, Window};
 use super::super::flat::{Scanner, TextRange};
-use super::super::jsonl::Lines;
+use super::super::jsonl::{self, Lines};
 use super::super::parquet::Texts;
 use super::super::{DataError, Format, Input, Source, csv, decode};
 use super::settings::{Column, Prediction, Settings};
 
-/// Maximum length of a line of JSON in bytes (an endpoint's payload is at most 25 MB).
-const MAX_LINE: usize = 128 * 1024 * 1024;
+/// A byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Maximum length of the first line of CSV in bytes.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
@@ -100,15 +100,16 @@ fn with_header(
         return Ok(input);
     }
     let mut start = Vec::new();
-    let end = loop {
-        if let Some(end) = start.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            break end;
-        }
+    let mut end = loop {
         let before = start.len();
         (&mut input)
             .take(64 * 1024)
             .read_to_end(&mut start)
             .map_err(|error| DataError::unread(name, error))?;
+        let new = start[before..].iter();
+        if let Some(end) = new.clone().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            break before + end;
+        }
         if start.len() == before {
             break before;
         }
@@ -116,9 +117,10 @@ fn with_header(
             return Err(DataError::at(name, 1, "the line is longer than 16 MiB"));
         }
     };
-    if start.starts_with(b"\xef\xbb\xbf") {
-        start.drain(..3);
-        return with_header(name, Box::new(Cursor::new(start).chain(input)), headers);
+    // One mark only: more are part of the first value.
+    if start.starts_with(MARK) {
+        start.drain(..MARK.len());
+        end -= MARK.len();
     }
     let first = String::from_utf8_lossy(&start[..end]);
     let cells = csv::table(&first).map_err(|message| DataError::at(name, 1, message))?;
@@ -246,7 +248,8 @@ fn json_rows(
     partition: &Partition,
     rows: &mut impl Rows,
 ) -> Result<(), DataError> {
-    let mut lines = Lines::new(name, BufReader::with_capacity(256 * 1024, input), MAX_LINE);
+    let input = BufReader::with_capacity(256 * 1024, input);
+    let mut lines = Lines::new(name, input, jsonl::MAX_LINE);
     let mut named = Named::default();
     while let Some((number, line)) = lines.next_line()? {
         json_row(line, partition, &mut named, rows)
@@ -294,7 +297,8 @@ fn captured_rows(
     settings: &Settings,
     rows: &mut impl Rows,
 ) -> Result<(), DataError> {
-    let mut lines = Lines::new(name, BufReader::with_capacity(256 * 1024, input), MAX_LINE);
+    let input = BufReader::with_capacity(256 * 1024, input);
+    let mut lines = Lines::new(name, input, capture::MAX_LINE);
     let features = settings.features();
     let mut named = Named::default();
     while let Some((number, line)) = lines.next_line()? {
@@ -356,4 +360,34 @@ fn captured_row(
         .map(|(_, value)| value.as_deref())
         .collect();
     named.add(&names, &values, row.outputs..row.cells.len(), rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_order_mark_is_skipped() {
+        let headers = ["a".to_owned(), "b".to_owned()];
+        let read = |text: &str| {
+            let input = Box::new(Cursor::new(text.to_owned()));
+            let mut text = String::new();
+            with_header("t", input, &headers)
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+            text
+        };
+        for (text, expected) in [
+            ("a,b\n1,2\n", "a,b\n1,2\n"),
+            ("\u{feff}a,b\n1,2\n", "a,b\n1,2\n"),
+            ("\u{feff}1,2\n", "\"a\",\"b\"\n1,2\n"),
+            ("\u{feff}a,b", "a,b"),
+            ("\u{feff}\u{feff}a,b\n", "\"a\",\"b\"\n\u{feff}a,b\n"),
+        ] {
+            assert_eq!(read(text), expected, "{text:?}");
+        }
+        let marks = "\u{feff}".repeat(200_000);
+        assert!(read(&format!("{marks}1,2\n")).starts_with("\"a\",\"b\"\n\u{feff}"));
+    }
 }

@@ -6,7 +6,7 @@ use std::io::BufReader;
 use super::super::capture::{self, Window};
 use super::super::{DataError, Source, decode};
 use super::random::Random;
-use super::table::Table;
+use super::table::{MAX_FEATURES, Table};
 
 /// Maximum number of rows in a sample.
 pub const MAX_ROWS: usize = 100_000;
@@ -37,8 +37,8 @@ pub struct Sample {
 /// was not captured is an error.
 ///
 /// # Errors
-/// A source that cannot be read or parsed, by name and line, a row that does not fit the columns, a
-/// `limit` that is not from 1 to [`MAX_ROWS`], or no rows in the window.
+/// A source that cannot be read or parsed, by name and line, a row that does not fit the columns, more
+/// than [`MAX_FEATURES`] columns, a `limit` that is not from 1 to [`MAX_ROWS`], or no rows in the window.
 pub fn captured(
     sources: Vec<Source>,
     window: Window,
@@ -55,7 +55,7 @@ pub fn captured(
         random: Random::new(seed, STREAM),
         rows: 0,
         chosen: Vec::new(),
-        columns: Columns::new(columns),
+        columns: Columns::new(columns).map_err(|message| DataError::new(NAME, message))?,
     };
     for source in sources {
         let name = source.name;
@@ -125,7 +125,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(names: Option<&[String]>) -> Self {
+    fn new(names: Option<&[String]>) -> Result<Self, String> {
         let mut columns = Self {
             names: Vec::new(),
             positions: HashMap::new(),
@@ -133,16 +133,22 @@ impl Columns {
             are_named: None,
         };
         for name in names.unwrap_or_default() {
-            columns.push(name.clone());
+            columns.push(name.clone())?;
         }
-        columns
+        Ok(columns)
     }
 
-    fn push(&mut self, name: String) -> usize {
+    /// Adds a column. Every later row has a cell for it, so the number is limited here.
+    fn push(&mut self, name: String) -> Result<usize, String> {
         let position = self.names.len();
+        if position == MAX_FEATURES {
+            return Err(format!(
+                "more than {MAX_FEATURES} features, which cannot be explained"
+            ));
+        }
         self.positions.insert(name.clone(), position);
         self.names.push(name);
-        position
+        Ok(position)
     }
 
     /// Returns the cells of a row in the order of the columns.
@@ -154,9 +160,9 @@ impl Columns {
         }
         if !named {
             if is_first && !self.are_fixed {
-                (0..row.len()).for_each(|i| {
-                    self.push(format!("_c{i}"));
-                });
+                for i in 0..row.len() {
+                    self.push(format!("_c{i}"))?;
+                }
             }
             if row.len() != self.names.len() {
                 return Err(format!(
@@ -177,8 +183,9 @@ impl Columns {
                     return Err(format!("the column `{name}` is not one of the features"));
                 }
                 None => {
+                    let position = self.push(name.clone())?;
                     cells.push(None);
-                    self.push(name.clone())
+                    position
                 }
             };
             if cells[position].replace(value.unwrap_or_default()).is_some() {
@@ -325,6 +332,29 @@ mod tests {
             found,
             "f0, line 1: the column `z` is not one of the features"
         );
+    }
+
+    #[test]
+    fn features_without_end_are_refused_at_their_row() {
+        let members = |count: usize| {
+            let members: Vec<String> = (0..count).map(|i| format!("\"k{i}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let values = vec!["1"; MAX_FEATURES + 1].join(",");
+        let late = "{\"late\":1}".to_owned();
+        for (first, second, line) in [
+            (members(MAX_FEATURES + 1), late.clone(), 1),
+            (members(MAX_FEATURES), late, 2),
+            (format!("[{values}]"), "[1]".to_owned(), 1),
+        ] {
+            let lines = [first, second].map(|data| event(&data, "JSON", "10:00:00"));
+            let found = sample(&[lines.to_vec()], None, 5, 0).unwrap_err();
+            let expected = "more than 2048 features, which cannot be explained";
+            assert_eq!(found, format!("f0, line {line}: {expected}"));
+        }
+        let names = vec!["x"; MAX_FEATURES + 1];
+        let found = sample(&[numbered(1)], Some(&names), 5, 0).unwrap_err();
+        assert!(found.contains("more than 2048 features"), "{found}");
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub use drift::{BiasBaseline, Check, MetricInterval};
 pub use flip::MAX_ROWS;
 pub use metrics::Metric;
 pub use section::{FacetSection, Scalar, Section};
-pub use selection::{MAX_GROUPS, Selection, Value};
-pub use settings::{CONFIDENCE, Column, FacetSettings, Prediction, Settings};
+pub use selection::{MAX_GROUPS, MAX_VALUES, Selection, Value};
+pub use settings::{CONFIDENCE, Column, FacetSettings, MAX_COLUMNS, Prediction, Settings};
 pub use tally::Skipped;
 
 use tally::{GroupCounts, Tallied, Tally};

@@ -5,6 +5,8 @@
 //! (`shap`, `report`) and the `predictor`, which needs an endpoint, are left to others: predictions
 //! are a column of the data.
 
+use std::collections::HashSet;
+
 use mlops_core::quote::short;
 use serde_json::{Map, Value as Json};
 
@@ -50,12 +52,7 @@ pub fn parse(bytes: &[u8]) -> Result<AnalysisConfig, String> {
             other => Err(format!("`headers`: {} is not a name", shown(other))),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(twice) = (1..headers.len()).find(|i| headers[..*i].contains(&headers[*i])) {
-        return Err(format!(
-            "`headers`: `{}` occurs twice",
-            short(&headers[twice])
-        ));
-    }
+    let headers = Headers::new(headers)?;
     let column = |name: &str| {
         let value = config.get(name).filter(|value| !value.is_null());
         value
@@ -85,12 +82,31 @@ pub fn parse(bytes: &[u8]) -> Result<AnalysisConfig, String> {
         facets: facets(&config, &headers)?,
         group: column("group_variable")?,
         ignored,
-        headers,
+        headers: headers.names,
         pre_training,
         post_training,
         confidence: CONFIDENCE,
     };
+    settings.check_sizes()?;
     Ok(AnalysisConfig { settings, kind })
+}
+
+/// The names of the columns, all different.
+struct Headers {
+    names: Vec<String>,
+    set: HashSet<String>,
+}
+
+impl Headers {
+    fn new(names: Vec<String>) -> Result<Self, String> {
+        let mut set = HashSet::with_capacity(names.len());
+        for name in &names {
+            if !set.insert(name.clone()) {
+                return Err(format!("`headers`: `{}` occurs twice", short(name)));
+            }
+        }
+        Ok(Self { names, set })
+    }
 }
 
 /// The data set's format by its content type; CSV by default.
@@ -186,7 +202,7 @@ fn favorable(config: &Map<String, Json>) -> Result<Selection, String> {
     }
 }
 
-fn facets(config: &Map<String, Json>, headers: &[String]) -> Result<Vec<FacetSettings>, String> {
+fn facets(config: &Map<String, Json>, headers: &Headers) -> Result<Vec<FacetSettings>, String> {
     let facets = one_or_more(config.get("facet"));
     if facets.is_empty() {
         return Err("`facet` is missing".to_owned());
@@ -219,18 +235,20 @@ fn values(name: &str, value: Option<&Json>) -> Result<Selection, String> {
 }
 
 /// A column by name or by index. Positions in `headers` become names.
-fn column(name: &str, value: &Json, headers: &[String]) -> Result<Column, String> {
+fn column(name: &str, value: &Json, headers: &Headers) -> Result<Column, String> {
     let index = value.as_u64().and_then(|index| usize::try_from(index).ok());
     match (value, index) {
         (Json::String(column), _) if !column.is_empty() => {
-            if headers.is_empty() || headers.contains(column) || name == "predicted_label" {
+            if headers.names.is_empty() || headers.set.contains(column) || name == "predicted_label"
+            {
                 Ok(Column::Name(column.clone()))
             } else {
                 Err(format!("`{name}`: {} is not in `headers`", shown(value)))
             }
         }
-        (_, Some(index)) if headers.is_empty() => Ok(Column::Index(index)),
+        (_, Some(index)) if headers.names.is_empty() => Ok(Column::Index(index)),
         (_, Some(index)) => headers
+            .names
             .get(index)
             .map(|column| Column::Name(column.clone()))
             .ok_or_else(|| format!("`{name}`: `headers` has no index {index}")),
@@ -265,6 +283,8 @@ fn shown(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::selection::MAX_VALUES;
+    use super::super::settings::MAX_COLUMNS;
     use super::*;
 
     const GOOD: &str = r#"{"headers":["a","b","y"],"label":"y","label_values_or_threshold":[1],
@@ -312,6 +332,45 @@ mod tests {
             })
         );
         assert_eq!(probability.post_training, Metric::POST_TRAINING);
+    }
+
+    #[test]
+    fn long_lists_are_refused() {
+        let names = |count: usize| -> Json {
+            let names = ["y", "a", "b"].map(str::to_owned).into_iter();
+            let names = names.chain((3..count).map(|i| format!("c{i}")));
+            names.collect::<Vec<String>>().into()
+        };
+        for (member, limit, message) in [
+            ("headers", MAX_COLUMNS, "`headers` has 16385 names, but"),
+            (
+                "excluded_columns",
+                MAX_COLUMNS - 1,
+                "16385 columns are excluded",
+            ),
+            (
+                "label_values_or_threshold",
+                MAX_VALUES,
+                "the favorable outcome has 1025 values, but at most 1024",
+            ),
+        ] {
+            let change = |count: usize| {
+                changed(|config| {
+                    config["headers"] = names(MAX_COLUMNS);
+                    config[member] = names(count);
+                })
+            };
+            change(limit).unwrap();
+            let error = change(limit + 1).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+        let error = changed(|config| {
+            config["facet"] = serde_json::json!({
+                "name_or_index": "a", "value_or_threshold": vec![1; MAX_VALUES + 1]
+            });
+        });
+        let error = error.unwrap_err();
+        assert!(error.contains("the facet `a` has 1025 values"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! exception: a single number that is one of only two values of a column is always a category.
 //! (AWS's rule turns a label of 0 and 1 in fewer than 40 rows into the empty interval above 1.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::distinct::Distinct;
 use super::super::{hash, number};
@@ -19,6 +19,9 @@ const DISTINCT_SHARE: f64 = 0.05;
 /// Maximum number of values of a facet whose values are each a group: more are identifiers or
 /// measurements, not groups.
 pub const MAX_GROUPS: usize = 256;
+
+/// Maximum number of values of a selection.
+pub const MAX_VALUES: usize = 1024;
 
 /// Maximum length in bytes of a value that is kept: longer ones are texts, not categories.
 const MAX_VALUE: usize = 1024;
@@ -63,6 +66,41 @@ impl Value {
             _ => self.text == text,
         }
     }
+}
+
+/// The values of [`Selection::Values`], for the search: those that are numbers as in [`Value::is`].
+#[derive(Debug, Default)]
+struct Wanted {
+    texts: HashSet<String>,
+    /// The bits of the numbers.
+    numbers: HashSet<u64>,
+}
+
+impl Wanted {
+    fn new(selection: &Selection) -> Self {
+        let mut wanted = Self::default();
+        if let Selection::Values(values) = selection {
+            for value in values {
+                match value.number {
+                    Some(number) => wanted.numbers.insert(bits(number)),
+                    None => wanted.texts.insert(value.text.clone()),
+                };
+            }
+        }
+        wanted
+    }
+
+    fn has(&self, text: &str, number: Option<f64>) -> bool {
+        match number {
+            Some(number) => self.numbers.contains(&bits(number)),
+            None => self.texts.contains(text),
+        }
+    }
+}
+
+/// The bits of a number; those of 0 for −0.
+fn bits(number: f64) -> u64 {
+    (number + 0.0).to_bits()
 }
 
 /// The values of a column that are selected.
@@ -123,6 +161,7 @@ struct Shape {
 #[derive(Debug)]
 pub(super) struct Classifier {
     selection: Selection,
+    wanted: Wanted,
     shape: Shape,
     /// The values of [`Selection::Each`], in order of first appearance.
     values: Vec<String>,
@@ -160,6 +199,7 @@ impl Group {
 impl Classifier {
     pub(super) fn new(selection: Selection) -> Self {
         Self {
+            wanted: Wanted::new(&selection),
             selection,
             shape: Shape::default(),
             values: Vec::new(),
@@ -185,9 +225,7 @@ impl Classifier {
             }
             Selection::ValueOrThreshold(wanted) => above(value, wanted.number),
             Selection::Above(threshold) => above(value, Some(*threshold)),
-            Selection::Values(wanted) if wanted.iter().any(|wanted| wanted.is(text, value)) => {
-                EQUAL
-            }
+            Selection::Values(_) if self.wanted.has(text, value) => EQUAL,
             _ => 0,
         })
     }
@@ -409,6 +447,21 @@ mod tests {
                 .unwrap_err()
                 .contains("more than 256")
         );
+    }
+
+    #[test]
+    fn values_are_found_as_one_by_one() {
+        let values = ["0", "-0", "1.50", "a", "", "1e2", "nan", "inf", " 7", "x7"];
+        let all: Vec<Value> = values.map(Value::new).to_vec();
+        let others = ["-0.0", "+0", "1.5", "100", "NaN", "7", "A", "b", "0.1"];
+        for chosen in all.windows(3) {
+            let wanted = Wanted::new(&Selection::Values(chosen.to_vec()));
+            for text in values.iter().chain(&others) {
+                let number = numeric(text).map(|(value, _)| value);
+                let expected = chosen.iter().any(|value| value.is(text, number));
+                assert_eq!(wanted.has(text, number), expected, "{text} in {chosen:?}");
+            }
+        }
     }
 
     #[test]

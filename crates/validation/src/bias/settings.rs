@@ -1,10 +1,15 @@
 //! What to analyze: the columns, the groups, the favorable outcome and the metrics.
 
+use mlops_core::quote::short;
+
 use super::metrics::Metric;
-use super::selection::Selection;
+use super::selection::{MAX_VALUES, Selection};
 
 /// Maximum number of facets; each is counted separately.
 const MAX_FACETS: usize = 32;
+
+/// Maximum number of names in [`Settings::headers`], and of columns in [`Settings::ignored`].
+pub const MAX_COLUMNS: usize = 16 * 1024;
 
 /// A column of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +149,7 @@ impl Settings {
     /// # Errors
     /// The first setting that is missing, contradictory or out of range.
     pub fn check(&self) -> Result<(), String> {
+        self.check_sizes()?;
         if self.facets.is_empty() {
             return Err("no facet: name the column whose groups to compare".to_owned());
         }
@@ -205,6 +211,37 @@ impl Settings {
             ));
         }
         self.check_columns()
+    }
+
+    /// Refuses lists that are too long.
+    ///
+    /// # Errors
+    /// The first list with more than [`MAX_COLUMNS`] columns or [`MAX_VALUES`] values.
+    pub(super) fn check_sizes(&self) -> Result<(), String> {
+        let names = self.headers.len();
+        if names > MAX_COLUMNS {
+            return Err(format!(
+                "`headers` has {names} names, but at most {MAX_COLUMNS} are supported"
+            ));
+        }
+        let ignored = self.ignored.len();
+        if ignored > MAX_COLUMNS {
+            return Err(format!(
+                "{ignored} columns are excluded, but at most {MAX_COLUMNS} are supported"
+            ));
+        }
+        let limited = |what: &str, selection: &Selection| match selection {
+            Selection::Values(values) if values.len() > MAX_VALUES => Err(format!(
+                "{what} has {} values, but at most {MAX_VALUES} are supported",
+                values.len()
+            )),
+            _ => Ok(()),
+        };
+        limited("the favorable outcome", &self.favorable)?;
+        self.facets.iter().try_for_each(|facet| {
+            let name = short(&facet.column.label());
+            limited(&format!("the facet `{name}`"), &facet.selection)
+        })
     }
 
     fn check_columns(&self) -> Result<(), String> {

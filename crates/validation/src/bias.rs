@@ -38,7 +38,7 @@ pub use selection::{MAX_GROUPS, MAX_VALUES, Selection, Value};
 pub use settings::{CONFIDENCE, Column, FacetSettings, MAX_COLUMNS, Prediction, Settings};
 pub use tally::Skipped;
 
-use tally::{GroupCounts, Tallied, Tally};
+use tally::{GroupCounts, Tallied, TalliedFacet, Tally};
 
 /// The name of the file with the metrics.
 pub const ANALYSIS: &str = "analysis.json";
@@ -104,11 +104,11 @@ fn report(settings: &Settings, tallied: &Tallied) -> (Analysis, Vec<MetricInterv
     let (mut post, mut pre) = (Vec::new(), Vec::new());
     let mut intervals = Vec::new();
     let factor = bootstrap::factor(settings.confidence);
-    let parts = tallied.facets.iter().map(|(_, groups)| groups.len()).sum();
-    for (facet, groups) in &tallied.facets {
+    let parts = tallied.group_count();
+    for (index, TalliedFacet { name: facet, .. }) in tallied.facets.iter().enumerate() {
         let (mut post_groups, mut pre_groups) = (Vec::new(), Vec::new());
-        for group in groups {
-            let (mut reports, errors) = group_report(group, &metrics, parts);
+        for group in tallied.groups(index) {
+            let (mut reports, errors) = group_report(&group, &metrics, parts);
             let found = reports.iter().zip(errors).enumerate();
             intervals.extend(found.filter_map(|(index, (metric, error))| {
                 let value = metric.value.filter(|value| value.is_finite())?;

@@ -19,8 +19,13 @@ const RESAMPLES: u64 = 500;
 /// Fewest resamples, for counts with many groups: within 7 %.
 const FEWEST: u64 = 100;
 
-/// Budget of binomial numbers for all groups of an analysis, about a second of one processor.
+/// Budget of binomial numbers for all groups of an analysis, about a second of one processor. With it,
+/// [`FEWEST`] resamples are drawn of up to 20,000 counts.
 const BUDGET: u64 = 2_000_000;
+
+/// Budget of binomial numbers beyond which there are no intervals, about ten seconds of one processor.
+/// It suffices for [`FEWEST`] resamples of 200,000 counts.
+const MAX_BUDGET: u64 = 10 * BUDGET;
 
 /// Seed of the resamples ("bootstrp" in ASCII).
 const SEED: u64 = 0x626f_6f74_7374_7270;
@@ -30,16 +35,17 @@ pub(super) fn factor(confidence: f64) -> f64 {
     Normal::standard().inverse_cdf(f64::midpoint(1.0, confidence))
 }
 
-/// Returns the bootstrap standard error of each metric; `None` if it has none. `parts` is the number
-/// of calls among which the budget is divided.
+/// Returns the bootstrap standard error of each metric; `None` if it has none, or if [`FEWEST`] resamples
+/// exceed [`MAX_BUDGET`]. `parts` is the number of calls among which the budgets are divided.
 pub(super) fn standard_errors(
     counts: &Counts,
     metrics: &[Metric],
     parts: usize,
 ) -> Vec<Option<f64>> {
     let (cells, places) = nonzero(counts);
-    let work = (cells.len() as u64).saturating_mul(parts as u64).max(1);
-    let resamples = (BUDGET / work).clamp(FEWEST, RESAMPLES);
+    let Some(resamples) = resamples(cells.len().max(counts.groups.len()), parts) else {
+        return vec![None; metrics.len()];
+    };
     let samples: Vec<Vec<f64>> = (0..resamples)
         .into_par_iter()
         .map(|stream| {
@@ -56,6 +62,12 @@ pub(super) fn standard_errors(
             (finite.len() * 2 > samples.len()).then(|| deviation(&finite))
         })
         .collect()
+}
+
+/// The number of resamples of `counts` counts in each of `parts` calls.
+fn resamples(counts: usize, parts: usize) -> Option<u64> {
+    let work = (counts as u64).saturating_mul(parts as u64).max(1);
+    (MAX_BUDGET / work >= FEWEST).then(|| (BUDGET / work).clamp(FEWEST, RESAMPLES))
 }
 
 /// The place of a count: its group, and its index in the cells.
@@ -130,6 +142,20 @@ mod tests {
             errors
         );
         assert!((factor(0.95) - 1.959_963_984_540_054).abs() < 1e-9);
+    }
+
+    #[test]
+    fn there_are_no_intervals_beyond_the_budget() {
+        assert_eq!(resamples(12, 1), Some(RESAMPLES));
+        assert_eq!(resamples(80, 100), Some(250));
+        assert_eq!(resamples(200, 1_000), Some(FEWEST));
+        assert_eq!(resamples(201, 1_000), None);
+        let errors = standard_errors(&counts(), &[Metric::CI, Metric::DPL], 1_000_000);
+        assert_eq!(errors, [None, None]);
+        // Strata without rows cost time, too.
+        let mut strata = counts();
+        strata.groups = vec![Cells::default(); 2_000];
+        assert_eq!(standard_errors(&strata, &[Metric::CI], 101), [None]);
     }
 
     #[test]

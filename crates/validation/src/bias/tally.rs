@@ -2,7 +2,7 @@
 //! read. Every metric but the flip test is a function of these counts, so memory depends on the number
 //! of combinations and not of rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use mlops_core::quote::short;
@@ -18,6 +18,10 @@ const MAX_STRATA: usize = 65_536;
 
 /// Maximum number of combinations that are counted, over all facets: about 64 MiB.
 const MAX_COMBINATIONS: usize = 1_000_000;
+
+/// Maximum number of groups of all facets, times the values of the group variable. Metrics and intervals
+/// take time in proportion to it.
+pub(super) const MAX_GROUPED: usize = 4 * 1024 * 1024;
 
 /// The stratum of rows without a value of the group variable.
 const NO_STRATUM: u32 = u32::MAX;
@@ -68,6 +72,7 @@ pub struct Skipped {
 /// The counts while rows are read.
 pub(super) struct Tally<'a> {
     settings: &'a Settings,
+    ignored: Ignored<'a>,
     layout: Layout,
     /// The roles whose column has been found in some source.
     found: Found,
@@ -79,6 +84,33 @@ pub(super) struct Tally<'a> {
     sample: Option<Sample>,
     rows: u64,
     skipped: Skipped,
+}
+
+/// The columns that are not features of the flip test.
+struct Ignored<'a> {
+    names: HashSet<&'a str>,
+    positions: HashSet<usize>,
+}
+
+impl<'a> Ignored<'a> {
+    fn new(columns: &'a [Column]) -> Self {
+        let names = columns.iter().filter_map(|column| match column {
+            Column::Name(name) => Some(name.as_str()),
+            Column::Index(_) => None,
+        });
+        let positions = columns.iter().filter_map(|column| match column {
+            Column::Name(_) => None,
+            Column::Index(index) => Some(*index),
+        });
+        Self {
+            names: names.collect(),
+            positions: positions.collect(),
+        }
+    }
+
+    fn has(&self, index: usize, name: &str) -> bool {
+        self.names.contains(name) || self.positions.contains(&index)
+    }
 }
 
 /// Which columns have been found, and the last source's columns, for the error if one has not.
@@ -101,7 +133,8 @@ pub(super) struct GroupCounts {
     pub(super) flips: Option<Result<Flips, String>>,
 }
 
-/// The finished counts.
+/// The finished counts. Those of a group are added up when they are needed, because each has counts of
+/// every stratum.
 pub(super) struct Tallied {
     /// Rows that were read.
     pub(super) rows: u64,
@@ -113,7 +146,38 @@ pub(super) struct Tallied {
     /// The favorable predictions, as text.
     pub(super) predicted_text: String,
     /// The facets and their groups.
-    pub(super) facets: Vec<(String, Vec<GroupCounts>)>,
+    pub(super) facets: Vec<TalliedFacet>,
+    outcome: Outcome,
+    sample: Option<Sample>,
+}
+
+/// A facet and its groups.
+pub(super) struct TalliedFacet {
+    pub(super) name: String,
+    groups: Vec<Group>,
+    counts: HashMap<Key, u64>,
+}
+
+impl Tallied {
+    /// Number of groups of all facets.
+    pub(super) fn group_count(&self) -> usize {
+        self.facets.iter().map(|facet| facet.groups.len()).sum()
+    }
+
+    /// The counts of the groups of the facet at this index, one after another.
+    pub(super) fn groups(&self, index: usize) -> impl Iterator<Item = GroupCounts> {
+        let facets = self.facets.get(index).into_iter();
+        facets.flat_map(move |facet| {
+            facet.groups.iter().map(move |group| GroupCounts {
+                text: group.text.clone(),
+                counts: self.outcome.counts(&facet.counts, group),
+                flips: self.sample.as_ref().map(|sample| {
+                    let positive = |class| self.outcome.predicted(class);
+                    sample.flips(index, &facet.name, |class| group.has(class), positive)
+                }),
+            })
+        })
+    }
 }
 
 impl<'a> Tally<'a> {
@@ -127,6 +191,7 @@ impl<'a> Tally<'a> {
         });
         Self {
             settings,
+            ignored: Ignored::new(&settings.ignored),
             layout: Layout::default(),
             found: Found {
                 facets: vec![false; settings.facets.len()],
@@ -187,7 +252,8 @@ impl<'a> Tally<'a> {
     /// Ends the counts.
     ///
     /// # Errors
-    /// A column was not found in any source, or has no values.
+    /// A column was not found in any source, or has no values; or there are more groups and strata than
+    /// [`MAX_GROUPED`].
     pub(super) fn finish(mut self) -> Result<Tallied, String> {
         self.check_found()?;
         let labels = self.label.as_ref().map(|label| label.groups(None));
@@ -204,43 +270,43 @@ impl<'a> Tally<'a> {
             (None, None, _) => Vec::new(),
         };
         let labels = labels.unwrap_or_else(|| both.clone());
-        let (Some(label), Some(predicted)) = (labels.first(), both.first()) else {
+        let (Some(label), Some(predicted)) = (labels.into_iter().next(), both.into_iter().next())
+        else {
             return Err("no favorable outcome".to_owned());
         };
-        let outcome = Outcome {
-            label: self.label.is_some().then_some(label),
-            predicted,
-            reversed: reversed(self.settings),
-            ranks: ranks(&self.strata),
-        };
-        let mut facets = Vec::with_capacity(self.facets.len());
-        for (index, facet) in self.facets.iter().enumerate() {
-            let groups = facet.classifier.groups(None);
-            if groups.is_empty() {
-                return Err(format!("the facet `{}` has no values", facet.name));
-            }
-            let groups = groups.iter().map(|group| GroupCounts {
-                text: group.text.clone(),
-                counts: outcome.counts(&facet.counts, group),
-                flips: self.sample.as_ref().map(|sample| {
-                    let positive = |class| outcome.predicted(class);
-                    sample.flips(index, &facet.name, |class| group.has(class), positive)
-                }),
-            });
-            facets.push((facet.name.clone(), groups.collect()));
-        }
         let missing = self.facets.iter().filter(|facet| facet.missing > 0);
         self.skipped.no_facet = missing
             .map(|facet| (facet.name.clone(), facet.missing))
             .collect();
-        Ok(Tallied {
+        let mut facets = Vec::with_capacity(self.facets.len());
+        for facet in self.facets {
+            let groups = facet.classifier.groups(None);
+            if groups.is_empty() {
+                return Err(format!("the facet `{}` has no values", facet.name));
+            }
+            facets.push(TalliedFacet {
+                name: facet.name,
+                groups,
+                counts: facet.counts,
+            });
+        }
+        let tallied = Tallied {
             rows: self.rows,
             label: self.found.outcome,
             label_text: label.text.clone(),
             predicted_text: predicted.text.clone(),
             facets,
             skipped: self.skipped,
-        })
+            outcome: Outcome {
+                label: self.label.is_some().then_some(label),
+                predicted,
+                reversed: reversed(self.settings),
+                ranks: ranks(&self.strata),
+            },
+            sample: self.sample,
+        };
+        grouped(tallied.group_count(), self.strata.len())?;
+        Ok(tallied)
     }
 
     /// Refuses data without a configured column.
@@ -277,6 +343,17 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// Refuses more groups and strata than [`MAX_GROUPED`].
+fn grouped(groups: usize, strata: usize) -> Result<(), String> {
+    if groups.saturating_mul(strata) > MAX_GROUPED {
+        return Err(format!(
+            "{groups} groups of facets and {strata} values of the group variable: their product is \
+             limited to {MAX_GROUPED}; choose a group variable with fewer values, or name the groups"
+        ));
+    }
+    Ok(())
+}
+
 /// Returns whether a predicted 0 is favorable, and a predicted 1 is not.
 fn reversed(settings: &Settings) -> bool {
     if !matches!(settings.prediction, Some(Prediction::Probability { .. })) {
@@ -294,9 +371,9 @@ fn reversed(settings: &Settings) -> bool {
 }
 
 /// Which classes of label and prediction are favorable.
-struct Outcome<'a> {
-    label: Option<&'a Group>,
-    predicted: &'a Group,
+struct Outcome {
+    label: Option<Group>,
+    predicted: Group,
     reversed: bool,
     /// The place of each stratum in the order of their texts, so that sums of the same rows in another
     /// order are the same.
@@ -316,7 +393,7 @@ fn ranks(strata: &HashMap<String, u32>) -> Vec<usize> {
     ranks
 }
 
-impl Outcome<'_> {
+impl Outcome {
     fn predicted(&self, class: u32) -> Predicted {
         match class {
             NO_PREDICTION => Predicted::Missing,
@@ -332,7 +409,8 @@ impl Outcome<'_> {
             groups: vec![Cells::default(); self.ranks.len()],
         };
         for (key, count) in counted {
-            let label = self.label.is_some_and(|label| label.has(key.label));
+            let label = self.label.as_ref();
+            let label = label.is_some_and(|label| label.has(key.label));
             let cell = Cells::index(group.has(key.facet), label, self.predicted(key.predicted));
             counts.all.0[cell] += count;
             let stratum = usize::try_from(key.stratum).ok();
@@ -376,14 +454,10 @@ impl Rows for Tally<'_> {
         self.found.names = names.to_vec();
         let mut wanted: Vec<usize> = [label, predicted, group].into_iter().flatten().collect();
         wanted.extend(facets.iter().flatten());
-        let ignored: Vec<usize> = settings
-            .ignored
-            .iter()
-            .filter_map(|c| c.place(names))
-            .collect();
+        let ignored = &self.ignored;
         let own = features.filter(|index| {
             let outcome = Some(*index) == label || Some(*index) == predicted;
-            !outcome && !ignored.contains(index)
+            !outcome && !ignored.has(*index, &names[*index])
         });
         let features: Vec<(usize, usize)> = match &mut self.sample {
             Some(sample) => own
@@ -459,5 +533,30 @@ impl Rows for Tally<'_> {
             sample.add(&classes, predicted, values);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_times_strata_are_limited() {
+        grouped(64, MAX_STRATA).unwrap();
+        let error = grouped(65, MAX_STRATA).unwrap_err();
+        assert!(
+            error.starts_with("65 groups of facets and 65536 values of the group variable"),
+            "{error}"
+        );
+        assert!(error.contains("limited to 4194304"), "{error}");
+    }
+
+    #[test]
+    fn ignored_columns_are_found_by_name_and_by_position() {
+        let columns = [Column::Name("b".to_owned()), Column::Index(3)];
+        let ignored = Ignored::new(&columns);
+        let names = ["a", "b", "c", "d"].into_iter().enumerate();
+        let found: Vec<bool> = names.map(|(at, name)| ignored.has(at, name)).collect();
+        assert_eq!(found, [false, true, false, true]);
     }
 }

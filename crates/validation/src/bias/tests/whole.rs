@@ -75,6 +75,18 @@ fn all_formats_give_the_same_analysis() {
 }
 
 #[test]
+fn groups_times_strata_are_limited() {
+    let mut text = "sex,region,label,predicted\n".to_owned();
+    for row in 0..=tally::MAX_GROUPED / MAX_GROUPS {
+        writeln!(text, "{},{row},1,1", row % MAX_GROUPS).unwrap();
+    }
+    let error = run(&settings(vec![facet("sex", &[])]), &text, &Format::Csv).unwrap_err();
+    let expected = "t: 256 groups of facets and 16385 values of the group variable: their product is \
+                    limited to 4194304";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
 fn the_order_of_rows_does_not_matter() {
     let mut settings = settings(vec![facet("sex", &["0"])]);
     settings.group = Some(named("age"));

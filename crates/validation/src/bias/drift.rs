@@ -6,6 +6,8 @@
 //! and so do the metrics that are none. DI is no exception there: 0.083 after 0.178 is no violation,
 //! though farther from 1.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::super::clarify::{Analysis, BiasMetrics, Facet};
@@ -94,8 +96,17 @@ pub(super) fn check(
         };
         let intervals = intervals
             .iter()
-            .filter(|interval| interval.post_training == post_training);
-        let intervals: Vec<&MetricInterval> = intervals.collect();
+            .filter(|interval| interval.post_training == post_training)
+            .map(|interval| {
+                let MetricInterval {
+                    facet,
+                    facet_value,
+                    metric,
+                    ..
+                } = interval;
+                ([facet, facet_value, metric].map(String::as_str), interval)
+            });
+        let intervals: Intervals<'_> = intervals.collect();
         compared += stage(live, known, &intervals, baseline.check, &mut violations);
     }
     if compared == 0 {
@@ -107,11 +118,14 @@ pub(super) fn check(
     })
 }
 
+/// Intervals by facet, group and metric.
+type Intervals<'a> = HashMap<[&'a str; 3], &'a MetricInterval>;
+
 /// Compares one stage; returns the number of metrics that were compared.
 fn stage(
     live: &BiasMetrics,
     known: &BiasMetrics,
-    intervals: &[&MetricInterval],
+    intervals: &Intervals<'_>,
     check: Check,
     violations: &mut Vec<Violation>,
 ) -> usize {
@@ -133,11 +147,8 @@ fn stage(
                     continue;
                 };
                 compared += 1;
-                let interval = intervals.iter().find(|interval| {
-                    interval.facet == *facet
-                        && interval.facet_value == group.value_or_threshold
-                        && interval.metric == metric.name
-                });
+                let key = [facet, &group.value_or_threshold, &metric.name];
+                let interval = intervals.get(&key.map(String::as_str));
                 if is_violation(value, interval.copied(), expected, check) {
                     violations.push(Violation {
                         facet: Some(facet.clone()),

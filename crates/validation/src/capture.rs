@@ -22,11 +22,17 @@ use super::profile::Profiler;
 use super::{DataError, Source, decode};
 
 mod merged;
+mod readable;
 
 pub(super) use merged::{MergedRow, merged};
+pub use readable::{MAX_REASONS, Unreadable, profile_readable};
 
 /// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
 pub(super) const MAX_LINE: usize = 128 * 1024 * 1024;
+
+/// The error about rows with and without names.
+const MIXED: &str =
+    "the values have names in some invocations and none in others: the columns are not known";
 
 /// A window of inference times; both ends are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -186,11 +192,7 @@ fn invocation(line: &str, window: Window) -> Result<Table, String> {
 fn add(row: Vec<Cell>, named: &mut Option<bool>, profiler: &mut Profiler) -> Result<(), String> {
     let has_names = row.iter().any(|(name, _)| name.is_some());
     if *named.get_or_insert(has_names) != has_names {
-        return Err(
-            "the values have names in some invocations and none in others: the columns are not \
-             known"
-                .to_owned(),
-        );
+        return Err(MIXED.to_owned());
     }
     if !has_names {
         profiler.columns_by_position(row.len())?;

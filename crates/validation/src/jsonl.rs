@@ -62,26 +62,44 @@ impl<'a, R: BufRead> Lines<'a, R> {
         }
     }
 
+    /// The name of the source.
+    pub(super) fn name(&self) -> &'a str {
+        self.name
+    }
+
     /// Returns the next non-empty line.
     pub(super) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
+        let name = self.name;
+        let line = self.next_or_reason()?;
+        line.map(|(number, line)| match line {
+            Ok(line) => Ok((number, line)),
+            Err(message) => Err(DataError::at(name, number, message)),
+        })
+        .transpose()
+    }
+
+    /// Returns the next non-empty line, or the reason why it is not a text of permitted length; the next
+    /// call then returns the line after it.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a line with its number, or the reason"
+    )]
+    pub(super) fn next_or_reason(
+        &mut self,
+    ) -> Result<Option<(u64, Result<&str, String>)>, DataError> {
+        // The rest of a line of which only the first bytes were kept.
+        while self.source.is_cut() && self.advance()? {}
         loop {
-            let read = self
-                .source
-                .advance()
-                .map_err(|error| DataError::unread(self.name, error))?;
-            if !read {
+            if !self.advance()? {
                 return Ok(None);
             }
             self.number += 1;
             if self.source.is_cut() {
-                return Err(DataError::at(
-                    self.name,
-                    self.number,
-                    format!(
-                        "the line is longer than {} MiB: is it JSON Lines?",
-                        self.source.limit() / (1024 * 1024)
-                    ),
-                ));
+                let message = format!(
+                    "the line is longer than {} MiB: is it JSON Lines?",
+                    self.source.limit() / (1024 * 1024)
+                );
+                return Ok(Some((self.number, Err(message))));
             }
             if !self.source.line().trim_ascii().is_empty() {
                 break;
@@ -90,15 +108,14 @@ impl<'a, R: BufRead> Lines<'a, R> {
         let line = self.source.line();
         let text = std::str::from_utf8(line).map_err(|error| {
             let byte = line[error.valid_up_to()];
-            DataError::at(
-                self.name,
-                self.number,
-                format!(
-                    "byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
-                ),
-            )
-        })?;
+            format!("byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)")
+        });
         Ok(Some((self.number, text)))
+    }
+
+    fn advance(&mut self) -> Result<bool, DataError> {
+        let read = self.source.advance();
+        read.map_err(|error| DataError::unread(self.name, error))
     }
 }
 

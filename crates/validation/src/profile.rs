@@ -410,6 +410,11 @@ impl Profiler {
         self.columns.len()
     }
 
+    /// Returns whether there is a column of this name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// Returns the index of a column. A new column is missing in all earlier rows.
     ///
     /// # Errors
@@ -463,7 +468,8 @@ impl Profiler {
     }
 }
 
-fn too_many_columns() -> String {
+/// The error about more than [`MAX_COLUMNS`].
+pub(super) fn too_many_columns() -> String {
     format!("more than {MAX_COLUMNS} columns: names must not be values")
 }
 

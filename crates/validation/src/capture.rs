@@ -27,7 +27,8 @@ mod readable;
 pub(super) use merged::{MergedRow, merged};
 pub use readable::{MAX_REASONS, Unreadable, profile_readable};
 
-/// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
+/// Maximum length of a line in bytes. A line has a request and a response of at most 25 MB each, which base64
+/// extends by a third (to 64 MiB for both), and escapes in text by more.
 pub(super) const MAX_LINE: usize = 128 * 1024 * 1024;
 
 /// The error about rows with and without names.

@@ -8,8 +8,8 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use super::super::lines::JsonLines;
 use super::super::{DataError, Source, decode};
 
-/// Maximum length of a line in bytes (an endpoint's payload is at most 25 MB).
-const MAX_LINE: usize = 128 * 1024 * 1024;
+/// Maximum length of a line in bytes: an endpoint's payload is at most 25 MB.
+const MAX_LINE: usize = 32 * 1024 * 1024;
 
 /// Minimum size of a block in bytes, unless its source ends.
 const BLOCK: usize = 512 * 1024;
@@ -21,6 +21,7 @@ const BATCH: usize = 8 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) name: String,
+    /// Each line with a line feed.
     text: String,
     /// Number of each line in the source, from 1, and its end in the text.
     lines: Vec<(u64, usize)>,
@@ -34,7 +35,7 @@ impl Chunk {
         let mut start = 0;
         self.lines.iter().map(move |(number, end)| {
             let line = &self.text[start..*end];
-            start = *end;
+            start = *end + 1;
             (*number, line)
         })
     }
@@ -155,6 +156,8 @@ impl Open {
             if !line.is_empty() {
                 bytes.extend_from_slice(line);
                 lines.push((self.number, bytes.len()));
+                // No character extends across lines, although all of them are checked at once.
+                bytes.push(b'\n');
             }
         }
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -243,6 +246,21 @@ mod tests {
         assert_eq!(
             error(b"x\n\nMalm\xf6\n"),
             "b, line 3: byte 0xf6 is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+        );
+        // Two bytes that are one character only if the line end between them is ignored.
+        assert_eq!(
+            error(b"x\n\xc3\n\xa9\n"),
+            "b, line 2: byte 0xc3 is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+        );
+    }
+
+    #[test]
+    fn lines_longer_than_any_payload_are_refused() {
+        let long = Source::stream("a", || Ok(std::io::repeat(b'1').take(33 << 20)));
+        let error = each(vec![long], |_| Ok(()), Ok).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a, line 1: the line is longer than 32 MiB: is it JSON Lines?"
         );
     }
 }

@@ -111,6 +111,12 @@ fn entry(id: u64, bits: u32) -> usize {
     usize::try_from(id >> (u64::BITS - bits)).unwrap_or(usize::MAX - 1)
 }
 
+/// The index of an id in sorted records. Callers choose ids, so all of their hashes may begin with the
+/// same bits: a binary search is fast nevertheless.
+fn position<T: Ord>(records: &[(T, f64)], id: &T) -> Option<usize> {
+    records.binary_search_by(|(known, _)| known.cmp(id)).ok()
+}
+
 /// Labels by the hash of an id.
 ///
 /// Two different ids with the same 64-bit hash would be confused; with 10 million ids, the
@@ -135,10 +141,7 @@ impl Table {
         let entry = entry(id, self.bits);
         let start = *self.starts.get(entry)? as usize;
         let end = *self.starts.get(entry + 1)? as usize;
-        let among = self.records[start..end]
-            .iter()
-            .position(|(known, _)| *known == id)?;
-        let index = start + among;
+        let index = start + position(&self.records[start..end], &id)?;
         let value = &self.records[index].1;
         let labels = match list(*value) {
             None => std::slice::from_ref(value),
@@ -164,8 +167,11 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
     use super::super::super::hash;
-    use super::*;
+    use super::{Records, position};
 
     #[test]
     fn the_last_record_of_an_id_is_found() {
@@ -197,5 +203,66 @@ mod tests {
             (empty.find(1), empty.find(u64::MAX), empty.unused()),
             (None, None, 0)
         );
+    }
+
+    /// Ids are chosen by callers, and their hashes may agree in every bit that the directory uses.
+    #[test]
+    fn hashes_with_the_same_first_bits_are_found() {
+        let mut records = Records::default();
+        let ids: Vec<u64> = (0..10_000)
+            .map(|number| (0xabcd << 48) | (number * 3))
+            .collect();
+        for id in &ids {
+            records.push(*id, &[2.0]);
+        }
+        let table = records.into_table();
+        let starts = table
+            .starts
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(
+            starts.len(),
+            2,
+            "one entry of the directory has every record"
+        );
+        for id in &ids {
+            assert_eq!(table.find(*id), Some((&[2.0][..], false)));
+            assert_eq!(table.find(id + 1), None);
+        }
+    }
+
+    /// A hash that counts how often it is compared.
+    struct Counted<'a>(u64, &'a Cell<u32>);
+
+    impl PartialEq for Counted<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+    impl Eq for Counted<'_> {}
+    impl PartialOrd for Counted<'_> {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Counted<'_> {
+        fn cmp(&self, other: &Self) -> Ordering {
+            self.1.set(self.1.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    #[test]
+    fn a_search_in_one_entry_compares_few_records() {
+        let count = Cell::new(0);
+        let records: Vec<(Counted<'_>, f64)> = (0..100_000_u64)
+            .map(|id| (Counted(id * 2, &count), 0.0))
+            .collect();
+        for id in (0..200_000).step_by(777) {
+            count.set(0);
+            let found = position(&records, &Counted(id, &count));
+            assert_eq!(found.is_some(), id % 2 == 0);
+            assert!(count.get() <= 20, "{} comparisons", count.get());
+        }
     }
 }

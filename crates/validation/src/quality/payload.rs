@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use mlops_core::quote::short;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Value};
 
 use super::super::csv;
 use super::event::Payload;
 use super::settings::Attribute;
 use super::values::Cell;
+
+/// Maximum number of values in a document of JSON, or in CSV with quotes: in memory, an object
+/// with one value takes about 600 bytes, 300 MB in total.
+const MAX_VALUES: usize = 1 << 20;
 
 /// Receives the values of a column, one per row.
 pub(super) type Sink<'s> = dyn FnMut(Cell<'_>) -> Result<(), String> + 's;
@@ -100,44 +105,85 @@ fn csv_column(
     attribute: Option<&Attribute>,
     sink: &mut Sink<'_>,
 ) -> Result<(), String> {
-    let quoted;
-    let unquoted;
-    // Lines with quotes are rare.
-    let mut rows: Box<dyn Iterator<Item = Vec<&str>>> = if text.contains('"') {
-        quoted = csv::table(text)?;
-        Box::new(
-            quoted
-                .iter()
-                .map(|row| row.iter().map(String::as_str).collect()),
-        )
-    } else if let Some(Attribute::Index(index)) = attribute {
-        // Nothing is allocated.
-        return lines(text).try_for_each(|line| {
-            let cell = line.split(',').nth(*index);
-            sink(cell_of(
-                cell.ok_or_else(|| too_short(*index, line.split(',').count()))?,
-            ))
-        });
-    } else {
-        unquoted = text;
-        Box::new(lines(unquoted).map(|line| line.split(',').collect()))
-    };
-    rows.try_for_each(|row| match attribute {
-        Some(Attribute::Index(index)) => {
-            let cell = row.get(*index);
-            sink(cell_of(cell.ok_or_else(|| too_short(*index, row.len()))?))
-        }
+    // Lines with quotes are rare. Of the others, nothing is allocated.
+    if !text.contains('"') {
+        return lines(text).try_for_each(|line| csv_row(line.split(','), attribute, sink));
+    }
+    let separators = text.bytes().filter(|byte| b",\n\r".contains(byte));
+    check_count(separators.count() + 1)?;
+    csv::table(text)?
+        .iter()
+        .try_for_each(|row| csv_row(row.iter().map(String::as_str), attribute, sink))
+}
+
+fn csv_row<'t>(
+    mut cells: impl Iterator<Item = &'t str> + Clone,
+    attribute: Option<&Attribute>,
+    sink: &mut Sink<'_>,
+) -> Result<(), String> {
+    let all = cells.clone();
+    if let Some(Attribute::Index(index)) = attribute {
+        let cell = cells.nth(*index);
+        return sink(cell_of(cell.ok_or_else(|| too_short(*index, all.count()))?));
+    }
+    match (cells.next(), cells.next(), attribute) {
         // The name of a column in the baseline's table; the record has nothing else.
-        _ if row.len() == 1 => sink(cell_of(row[0])),
-        None => Err(format!("{} values in a row; set the index of one of them", row.len())),
-        Some(name) => Err(format!(
+        (Some(cell), None, _) => sink(cell_of(cell)),
+        (_, _, None) => Err(format!(
+            "{} values in a row; set the index of one of them",
+            all.count()
+        )),
+        (_, _, Some(name)) => Err(format!(
             "`{name}` cannot be found: the data is CSV without names; use the column's index, from 0"
         )),
-    })
+    }
 }
 
 fn too_short(index: usize, found: usize) -> String {
     format!("index {index} of a row with {found} values (indices start at 0)")
+}
+
+fn check_count(values: usize) -> Result<(), String> {
+    if values > MAX_VALUES {
+        return Err(format!("more than {MAX_VALUES} values: split the data"));
+    }
+    Ok(())
+}
+
+/// Refuses documents with more than [`MAX_VALUES`] values, before memory is allocated for them.
+///
+/// # Errors
+/// The first document that is not JSON, or too large.
+pub(super) fn check_documents(text: &str) -> Result<(), String> {
+    // Every value has a byte.
+    if text.len() <= MAX_VALUES {
+        return Ok(());
+    }
+    let mut documents = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut start = 0;
+    while let Some(document) = documents.next() {
+        document.map_err(|error| format!("not JSON: {error}"))?;
+        let end = documents.byte_offset();
+        check_count(values(&text.as_bytes()[start..end]))?;
+        start = end;
+    }
+    Ok(())
+}
+
+/// Maximum number of values in a valid document: each but the first one follows a bracket, a brace or a
+/// comma.
+fn values(document: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
+    for byte in document {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn json_column(
@@ -145,7 +191,8 @@ fn json_column(
     attribute: Option<&Attribute>,
     sink: &mut Sink<'_>,
 ) -> Result<(), String> {
-    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+    check_documents(text)?;
+    for document in Deserializer::from_str(text).into_iter::<Value>() {
         let document = document.map_err(|error| format!("not JSON: {error}"))?;
         match (&document, attribute) {
             (_, Some(Attribute::Path(path))) => {
@@ -244,6 +291,7 @@ mod tests {
             ("1,0.25\n0,0.5\r\n\n", "CSV", Some("1"), vec!["0.25", "0.5"]),
             ("1,\"a,b\"\n0,", "CSV", Some("1"), vec!["a,b", "-"]),
             ("1\n0\n", "CSV", None, vec!["1", "0"]),
+            ("\"a,b\"\r\n\n\"c\"", "CSV", None, vec!["a,b", "c"]),
             ("1", "CSV", Some("label"), vec!["1"]),
             ("0.5", "JSON", Some("0"), vec!["0.5"]),
             ("{\"label\": 1}", "JSON", None, vec!["1"]),
@@ -296,12 +344,35 @@ mod tests {
             ("{\"a\":[1]}", "JSON", Some("a"), "is an array or an object"),
             ("{\"a\":1}", "JSON", Some("$.b"), "there is no `$.b`"),
             ("{\"a\"", "JSON", Some("a"), "not JSON"),
+            ("1\n\n\"x", "CSV", Some("0"), "line 3: a quote is opened"),
             ("/w==", "BASE64", Some("0"), "is not text"),
             ("x", "XML", Some("0"), "unknown encoding `XML`"),
         ] {
             let error = column(data, encoding, attribute).unwrap_err();
             assert!(error.contains(message), "{data}: {error}");
         }
+    }
+
+    #[test]
+    fn payloads_with_millions_of_values_are_refused() {
+        let many = |part: &str| part.repeat(MAX_VALUES);
+        for (data, encoding, attribute) in [
+            (format!("[{}1]", many("1,")), "JSON", None),
+            (format!("{{\"p\":[{}1]}}", many("1,")), "JSON", Some("$.p")),
+            (format!("1 {}{}", many("["), many("]")), "JSON", None),
+            (format!("\"1\"{}", many("\n1")), "CSV", None),
+            (format!("\"1\"{}", many(",")), "CSV", Some("0")),
+        ] {
+            let error = column(&data, encoding, attribute).unwrap_err();
+            assert!(error.contains("more than 1048576 values"), "{error}");
+        }
+        // A text is one value, and documents are parsed one after another.
+        let text = many(",");
+        let documents = format!("[\"{text}\"] [\"\\\"{text}\"]");
+        assert_eq!(column(&documents, "JSON", None).unwrap().len(), 2);
+        // Nothing is copied.
+        let wide = column(&many(","), "CSV", None).unwrap_err();
+        assert!(wide.starts_with("1048577 values in a row"), "{wide}");
     }
 
     #[test]

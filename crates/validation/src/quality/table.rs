@@ -10,6 +10,7 @@ use super::arrays;
 use super::chunks::{self, Chunk};
 use super::event::{Cursor, Scalar};
 use super::join::Converter;
+use super::payload::check_documents;
 use super::rows::Rows;
 use super::sample;
 use super::settings::{Attribute, Settings};
@@ -307,6 +308,7 @@ fn flat_row(line: &str, attributes: &Attributes<'_>, push: &mut Push<'_>) -> Res
 }
 
 fn nested_row(line: &str, attributes: &Attributes<'_>, push: &mut Push<'_>) -> Result<(), String> {
+    check_documents(line)?;
     let row: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
     for (index, attribute) in attributes.all.iter().enumerate() {
         let found = match attribute {

@@ -267,12 +267,13 @@ pub(super) fn table(text: &str) -> Result<Vec<Vec<String>>, String> {
     let (mut at, mut table) = (0, Vec::new());
     let mut batch = Batch::default();
     while at < text.len() {
-        let line = count_lines(&text.as_bytes()[..at]) + 1;
+        let start = at;
         batch.clear(0);
         match row(text.as_bytes(), &mut at, &mut batch) {
             Row::Blank => {}
             Row::Cells => table.push(batch.cells().map(owned).collect()),
             Row::Incomplete => {
+                let line = count_lines(&text.as_bytes()[..start]) + 1;
                 return Err(format!(
                     "line {line}: a quote is opened here and never closed"
                 ));

@@ -115,7 +115,7 @@ pub type Metrics = Map<String, Value>;
 /// A metric with its standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// The metric.
+    /// The metric; may be infinite (`"Infinity"` in the file).
     #[serde(deserialize_with = "lenient::number")]
     pub value: f64,
     /// Over five samples of 80 %; not a number for fewer than 200 rows (`"NaN"`).
@@ -158,6 +158,10 @@ impl QualityStatistics {
 
 /// A metric as AWS writes it. AWS's files have `"NaN"` or null for a deviation that was not computed,
 /// and null for a metric that is not a number (binary-maintenance).
+///
+/// An infinite metric, which JSON has no number for, is `"Infinity"` or `"-Infinity"`, so that it is
+/// compared with thresholds when the file is read: the errors of a regression may be too large for a
+/// double. unverified against AWS [infinite-metric]: how AWS writes it.
 fn metric(value: f64, samples: [f64; sample::SAMPLES], rows: u64) -> Value {
     let deviation = sample::deviation(samples, rows);
     let deviation = if deviation.is_finite() {
@@ -165,7 +169,12 @@ fn metric(value: f64, samples: [f64; sample::SAMPLES], rows: u64) -> Value {
     } else {
         json!("NaN")
     };
-    json!({ "value": finite(value), "standard_deviation": deviation })
+    let value = if value.is_infinite() {
+        json!(java::double(value))
+    } else {
+        finite(value)
+    };
+    json!({ "value": value, "standard_deviation": deviation })
 }
 
 /// A number; null if it is not one.
@@ -266,7 +275,9 @@ pub struct QualityReport {
     pub constraints: QualityConstraints,
     /// `constraint_violations.json`; `None` without a baseline.
     pub violations: Option<Violations>,
-    /// Constraints of the baseline that could not be checked, because their metric was not computed.
+    /// Constraints of the baseline that could not be checked, because their metric was not computed
+    /// or is not a number. They are not among the violations (AWS has none for them), so a report
+    /// without violations is healthy only if this is empty.
     pub unchecked: Vec<String>,
     /// How predictions and labels met.
     pub counts: JoinCounts,

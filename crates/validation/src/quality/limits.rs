@@ -149,7 +149,8 @@ pub struct Checked {
 /// Checks metrics against constraints.
 ///
 /// A violation is a metric less or greater than its threshold, without a tolerance, by AWS's texts and
-/// in AWS's order; constraints on other metrics follow in the order of the file. With AWS's rules
+/// in AWS's order; constraints on other metrics follow in the order of the file. An infinite metric is
+/// greater or less than any threshold. With AWS's rules
 /// `f0_5` is never a violation; with [`RuleSet::Mlops`] it is checked, too. A threshold of null is
 /// never exceeded.
 ///

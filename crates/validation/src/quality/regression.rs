@@ -35,10 +35,11 @@ impl Sums {
         self.count = count;
     }
 
-    /// The metrics in AWS's order; not a number if the labels have no variance, for `r2`.
+    /// The metrics in AWS's order. Errors that are too large for a double are infinite. `r2` is not a
+    /// number if the variance of the labels is 0, or too large for a double.
     fn metrics(&self) -> [f64; 4] {
         let mse = self.squared / self.count;
-        let r2 = if self.around_mean > 0.0 {
+        let r2 = if self.around_mean > 0.0 && self.around_mean.is_finite() {
             1.0 - self.squared / self.around_mean
         } else {
             f64::NAN

@@ -172,6 +172,63 @@ fn a_regression_agrees_with_scikit_learn() {
     );
 }
 
+/// Errors that are too large for a double are worse than any threshold.
+#[test]
+fn infinite_errors_are_violations() {
+    let settings = settings(&[
+        ("problem_type", "Regression"),
+        ("inference_attribute", "p"),
+        ("ground_truth_attribute", "y"),
+    ]);
+    let baseline = serde_json::from_str(
+        r#"{"regression_constraints":{
+            "mae":{"threshold":1.5,"comparison_operator":"GreaterThanThreshold"},
+            "mse":{"threshold":null,"comparison_operator":"GreaterThanThreshold"},
+            "rmse":{"threshold":2,"comparison_operator":"GreaterThanThreshold"},
+            "r2":{"threshold":0.8,"comparison_operator":"LessThanThreshold"}}}"#,
+    )
+    .unwrap();
+    let run = |text: &str| {
+        let data = Data::Table {
+            sources: vec![source("t", text)],
+            format: Format::Csv,
+        };
+        analyse(&settings, data, Window::default(), Some(&baseline)).unwrap()
+    };
+    let descriptions = |report: &QualityReport| -> Vec<String> {
+        let violations = report.violations.as_ref().unwrap().violations.iter();
+        violations.map(|found| found.description.clone()).collect()
+    };
+    let report = run("p,y\n0,1.7e308\n0,1.7e308\n");
+    assert_eq!(
+        descriptions(&report),
+        [
+            "Metric mae with Infinity was GreaterThanThreshold '1.5'",
+            "Metric rmse with Infinity was GreaterThanThreshold '2.0'",
+        ]
+    );
+    assert_eq!(report.unchecked, ["r2"]);
+    let metrics = report.statistics.regression_metrics.as_ref().unwrap();
+    assert_eq!(metrics["mae"]["value"], "Infinity");
+    assert_eq!(metrics["r2"]["value"], Value::Null);
+    let text = serde_json::to_string(&report.statistics).unwrap();
+    let again: QualityStatistics = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, report.statistics);
+    // Not a threshold of a later run.
+    let suggested = report.constraints.constraint("mae").unwrap();
+    assert!(suggested.threshold.is_nan());
+    // The mean of the labels overflows, the errors do not.
+    let report = run("p,y\n1.7e308,1.7e308\n1.7e308,1.7e308\n");
+    assert_eq!(descriptions(&report), [] as [&str; 0]);
+    assert_eq!(report.unchecked, ["r2"]);
+    // Labels with a finite variance.
+    let report = run("p,y\n1e200,1\n0,2\n");
+    assert_eq!(
+        descriptions(&report)[2],
+        "Metric r2 with -Infinity was LessThanThreshold '0.8'"
+    );
+}
+
 #[test]
 fn a_multiclass_classification_agrees_with_scikit_learn() {
     let names = ["bird", "cat", "dog", "eel"];

@@ -4,12 +4,17 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
+use mlops_core::quote::short;
 use mlops_validation::quality::{self, Data, QualityConstraints, QualityReport, Settings};
 use mlops_validation::{Source, Violations, files};
 use serde_json::{Value, json};
 
 use super::job::{AnalyzerJob, DatasetFormat};
 use super::{Analysis, dataset, metrics, script};
+use crate::progress::write_stderr;
+
+/// Maximum number of constraints to name in a line of the log: more than AWS's analyzer suggests.
+const SHOWN: usize = 20;
 
 /// Runs the job.
 pub(super) fn analyse(
@@ -45,7 +50,30 @@ pub(super) fn analyse(
     if report.statistics.dataset.item_count == 0 {
         return Err(job.nothing());
     }
+    if let Some(line) = unchecked(&report) {
+        write_stderr(&line);
+    }
     write(job, &report, now)
+}
+
+/// The line of the job's log about constraints of the baseline that were not checked. AWS has no violation for them: a
+/// recall without positive labels, for example, is not a number, and the job completes without violations.
+fn unchecked(report: &QualityReport) -> Option<String> {
+    let names: Vec<String> = report
+        .unchecked
+        .iter()
+        .take(SHOWN)
+        .map(|name| short(name))
+        .collect();
+    let more = if report.unchecked.len() > SHOWN {
+        ", …"
+    } else {
+        ""
+    };
+    let list = names.join(", ");
+    (!names.is_empty()).then(|| {
+        format!("warning: constraints of the baseline were not checked, because their metrics could not be computed: {list}{more}")
+    })
 }
 
 fn constraints(path: &Path) -> Result<QualityConstraints> {
@@ -94,4 +122,42 @@ fn values(report: &QualityReport) -> Vec<(String, Value)> {
         Some((name.clone(), json!(value)))
     });
     values.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use mlops_validation::Format;
+
+    use super::*;
+
+    #[test]
+    fn constraints_that_were_not_checked_are_named() {
+        let settings = Settings::parse(|name| match name {
+            "problem_type" => Some("Regression"),
+            "inference_attribute" => Some("p"),
+            "ground_truth_attribute" => Some("y"),
+            _ => None,
+        })
+        .unwrap();
+        let baseline: QualityConstraints =
+            serde_json::from_value(json!({"regression_constraints": {
+                "mae": {"threshold": 1.0, "comparison_operator": "GreaterThanThreshold"},
+                "r2": {"threshold": 0.5, "comparison_operator": "LessThanThreshold"},
+            }}))
+            .unwrap();
+        let warning = |text: &'static str| {
+            let data = Data::Table {
+                sources: vec![Source::stream("t", move || Ok(text.as_bytes()))],
+                format: Format::Csv,
+            };
+            let window = mlops_validation::capture::Window::default();
+            unchecked(&quality::analyse(&settings, data, window, Some(&baseline)).unwrap())
+        };
+        assert_eq!(warning("p,y\n1,1\n2,2\n"), None);
+        let without_variance = warning("p,y\n1,1\n1,1\n").unwrap();
+        assert!(
+            without_variance.ends_with("could not be computed: r2"),
+            "{without_variance}"
+        );
+    }
 }

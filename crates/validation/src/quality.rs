@@ -361,7 +361,7 @@ fn statistics(
             statistics.binary_classification_metrics = Some(metrics);
         }
         Kind::Classes(confusion, _) => {
-            let classes = Named::multiclass(&confusion, names);
+            let classes = Named::multiclass(&confusion, names)?;
             let metrics = classification::multiclass(&confusion, &classes, rows);
             statistics.multiclass_classification_metrics = Some(metrics);
         }

@@ -18,6 +18,10 @@ use super::sample::SAMPLES;
 use super::values::{NEGATIVE, POSITIVE};
 use super::{Metrics, finite, metric};
 
+/// Maximum number of bytes of all names in a confusion matrix, which has every name once per class:
+/// for 1000 classes, names may have 33 bytes on average.
+const MAX_MATRIX: usize = 32 * 1024 * 1024;
+
 /// The code and the name of each class, in the order of the confusion matrix: by number, or by text
 /// if any of them is not a number.
 pub(super) struct Named {
@@ -91,8 +95,22 @@ impl Named {
         Ok(found)
     }
 
-    pub(super) fn multiclass(confusion: &Confusion, names: &[String]) -> Self {
-        Self::of(confusion, names, &[])
+    /// Any number of classes.
+    ///
+    /// # Errors
+    /// The confusion matrix would have more than [`MAX_MATRIX`] bytes of names.
+    pub(super) fn multiclass(confusion: &Confusion, names: &[String]) -> Result<Self, String> {
+        let found = Self::of(confusion, names, &[]);
+        let classes = found.names.len();
+        let bytes: usize = found.names.iter().map(String::len).sum();
+        if bytes * classes > MAX_MATRIX {
+            return Err(format!(
+                "{classes} classes with names of {} bytes on average make a confusion matrix too \
+                 large: use shorter names, such as numbers",
+                bytes / classes
+            ));
+        }
+        Ok(found)
     }
 
     /// `{"label":{"prediction":count}}`.

@@ -230,6 +230,30 @@ fn infinite_errors_are_violations() {
 }
 
 #[test]
+fn a_confusion_matrix_of_long_names_is_refused() {
+    let settings = settings(&[
+        ("problem_type", "MulticlassClassification"),
+        ("inference_attribute", "p"),
+        ("ground_truth_attribute", "y"),
+    ]);
+    let rows = |classes: usize, length: usize| {
+        let rows = (0..classes).map(|class| {
+            let name = format!("{class:0>length$}x");
+            format!("{name},{name}\n")
+        });
+        let text = format!("p,y\n{}", rows.collect::<String>());
+        let report = table(&text, Format::Csv, &settings);
+        report.map(|report| report.statistics.dataset.item_count)
+    };
+    assert_eq!(rows(300, 250), Ok(300));
+    let error = rows(400, 250).unwrap_err();
+    assert!(
+        error.starts_with("the data: 400 classes with names of 251 bytes on average"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_multiclass_classification_agrees_with_scikit_learn() {
     let names = ["bird", "cat", "dog", "eel"];
     let mut text = String::from("y,other,p\n");

@@ -72,6 +72,9 @@ impl Value {
 #[derive(Debug, Default)]
 struct Wanted {
     texts: HashSet<String>,
+    /// The length of the longest text in bytes. Longer ones are not hashed: many rows can have the same
+    /// long text of a dictionary.
+    longest: usize,
     /// The bits of the numbers.
     numbers: HashSet<u64>,
 }
@@ -81,10 +84,12 @@ impl Wanted {
         let mut wanted = Self::default();
         if let Selection::Values(values) = selection {
             for value in values {
-                match value.number {
-                    Some(number) => wanted.numbers.insert(bits(number)),
-                    None => wanted.texts.insert(value.text.clone()),
-                };
+                if let Some(number) = value.number {
+                    wanted.numbers.insert(bits(number));
+                } else {
+                    wanted.longest = wanted.longest.max(value.text.len());
+                    wanted.texts.insert(value.text.clone());
+                }
             }
         }
         wanted
@@ -93,7 +98,7 @@ impl Wanted {
     fn has(&self, text: &str, number: Option<f64>) -> bool {
         match number {
             Some(number) => self.numbers.contains(&bits(number)),
-            None => self.texts.contains(text),
+            None => text.len() <= self.longest && self.texts.contains(text),
         }
     }
 }
@@ -133,9 +138,12 @@ impl Selection {
     }
 }
 
-/// Parses a number, also in spellings that Deequ's rules do not accept (`.5`); finite. Returns
-/// whether it is an integer without a fraction or exponent.
+/// Parses a number, also in spellings that Deequ's rules do not accept (`.5`); finite, and of at most
+/// [`MAX_VALUE`] bytes. Returns whether it is an integer without a fraction or exponent.
 pub(super) fn numeric(text: &str) -> Option<(f64, bool)> {
+    if text.len() > MAX_VALUE {
+        return None;
+    }
     let text = text.trim();
     if let Some(number) = number::parse(text.as_bytes()) {
         return Some((number.value, number.integral));
@@ -462,6 +470,18 @@ mod tests {
                 assert_eq!(wanted.has(text, number), expected, "{text} in {chosen:?}");
             }
         }
+    }
+
+    #[test]
+    fn long_texts_are_not_numbers() {
+        assert!(numeric(&"0".repeat(MAX_VALUE)).is_some());
+        assert_eq!(numeric(&"0".repeat(MAX_VALUE + 1)), None);
+        let wanted = Wanted::new(&Selection::Values(vec![
+            Value::new("yes"),
+            Value::new("no"),
+        ]));
+        assert_eq!(wanted.longest, 3);
+        assert!(wanted.has("yes", None) && !wanted.has("yes ", None));
     }
 
     #[test]

@@ -23,8 +23,6 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mlops_validation::{self as validation, Baseline, Constraints, Violations, files};
 use serde::Serialize;
 
-use crate::monitoring::MonitoringReport;
-
 mod bias;
 mod dataset;
 mod job;
@@ -54,6 +52,9 @@ pub struct Analysis {
     pub columns: usize,
     /// Number of violations; `None` if a baseline was suggested.
     pub violations: Option<usize>,
+    /// Constraints of the baseline that could not be checked, because their metric was not computed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<String>,
     /// The files that were written.
     pub files: Vec<PathBuf>,
 }
@@ -98,20 +99,17 @@ fn base(environment: &BTreeMap<String, String>) -> PathBuf {
     replaced.map_or_else(|| PathBuf::from(BASE), PathBuf::from)
 }
 
-/// Writes the message of a job whose analysis is not one of Model Monitor.
+/// Writes the message of a job of another kind: how many violations it found, or why it has no result.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn tell(
     environment: &BTreeMap<String, String>,
-    result: &Result<MonitoringReport>,
+    result: std::result::Result<usize, &str>,
 ) -> Result<()> {
     let text = match result {
-        Ok(report) => match report.too_few() {
-            Some(reason) => reason,
-            None => message(report.violations.len()),
-        },
-        Err(error) => mlops_core::error::message(error),
+        Ok(violations) => message(violations),
+        Err(reason) => reason.to_owned(),
     };
     write_message(&base(environment).join(MESSAGE), &text)
 }
@@ -161,6 +159,7 @@ fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
         rows: profile.rows(),
         columns: statistics.features.len(),
         violations: violations.map(|Violations { violations, .. }| violations.len()),
+        unchecked: Vec::new(),
         files: written,
     })
 }

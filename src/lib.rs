@@ -16,6 +16,7 @@ pub mod git;
 pub mod infra;
 pub mod lambda_runtime;
 pub mod monitoring;
+pub mod monitors;
 pub mod output;
 pub mod permissions;
 pub mod pin;

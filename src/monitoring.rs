@@ -8,9 +8,6 @@ use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 use serde::Serialize;
 
 mod html;
-pub mod job;
-mod publish;
-pub mod run;
 mod shape;
 mod table;
 

@@ -14,10 +14,12 @@
 
 mod gate;
 mod message;
+mod reason;
 mod state;
 
 pub use gate::{Gate, Settings, object, read};
-pub use message::{Message, Reason, ReasonKind, Request, plain};
+pub use message::{Message, Request};
+pub use reason::{Reason, ReasonKind, plain};
 pub use state::{Decision, Limits, Outcome, Refusal, Start, State, Why};
 
 /// The name of the ML pipeline's variable with the reason of an execution.

@@ -93,6 +93,7 @@ pub(super) fn analyse(
         rows: outcome.rows,
         columns: 0,
         violations: outcome.violations.map(|found| found.violations.len()),
+        unchecked: Vec::new(),
         files: written,
     })
 }

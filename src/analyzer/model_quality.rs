@@ -4,17 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use mlops_core::quote::short;
 use mlops_validation::quality::{self, Data, QualityConstraints, QualityReport, Settings};
 use mlops_validation::{Source, Violations, files};
 use serde_json::{Value, json};
 
 use super::job::{AnalyzerJob, DatasetFormat};
 use super::{Analysis, dataset, metrics, script};
-use crate::progress::write_stderr;
-
-/// Maximum number of constraints to name in a line of the log: more than AWS's analyzer suggests.
-const SHOWN: usize = 20;
 
 /// Runs the job.
 pub(super) fn analyse(
@@ -50,30 +45,7 @@ pub(super) fn analyse(
     if report.statistics.dataset.item_count == 0 {
         return Err(job.nothing());
     }
-    if let Some(line) = unchecked(&report) {
-        write_stderr(&line);
-    }
     write(job, &report, now)
-}
-
-/// The line of the job's log about constraints of the baseline that were not checked. AWS has no violation for them: a
-/// recall without positive labels, for example, is not a number, and the job completes without violations.
-fn unchecked(report: &QualityReport) -> Option<String> {
-    let names: Vec<String> = report
-        .unchecked
-        .iter()
-        .take(SHOWN)
-        .map(|name| short(name))
-        .collect();
-    let more = if report.unchecked.len() > SHOWN {
-        ", …"
-    } else {
-        ""
-    };
-    let list = names.join(", ");
-    (!names.is_empty()).then(|| {
-        format!("warning: constraints of the baseline were not checked, because their metrics could not be computed: {list}{more}")
-    })
 }
 
 fn constraints(path: &Path) -> Result<QualityConstraints> {
@@ -103,6 +75,8 @@ fn write(job: &AnalyzerJob, report: &QualityReport, now: jiff::Timestamp) -> Res
         rows: report.statistics.dataset.item_count,
         columns: 0,
         violations: violations.map(|Violations { violations, .. }| violations.len()),
+        // A recall without positive labels, for example, is not a number.
+        unchecked: report.unchecked.clone(),
         files: written,
     })
 }
@@ -151,13 +125,11 @@ mod tests {
                 format: Format::Csv,
             };
             let window = mlops_validation::capture::Window::default();
-            unchecked(&quality::analyse(&settings, data, window, Some(&baseline)).unwrap())
+            quality::analyse(&settings, data, window, Some(&baseline))
+                .unwrap()
+                .unchecked
         };
-        assert_eq!(warning("p,y\n1,1\n2,2\n"), None);
-        let without_variance = warning("p,y\n1,1\n1,1\n").unwrap();
-        assert!(
-            without_variance.ends_with("could not be computed: r2"),
-            "{without_variance}"
-        );
+        assert!(warning("p,y\n1,1\n2,2\n").is_empty());
+        assert_eq!(warning("p,y\n1,1\n1,1\n"), ["r2"]);
     }
 }

@@ -4,13 +4,15 @@
 use std::fmt;
 
 use anyhow::Result;
+use mlops_core::quote::short;
 use mlops_core::text::clean;
 use serde::Serialize;
 
 use crate::analyzer::{self, Analysis};
 use crate::config::analyzer_environment;
 use crate::context::Context;
-use crate::monitoring::{MonitoringReport, job};
+use crate::monitoring::MonitoringReport;
+use crate::monitors::job;
 use crate::output::Report;
 
 /// Summary of the analysis, for the job's log.
@@ -30,11 +32,17 @@ pub async fn run(ctx: &Context) -> Result<Analyzed> {
     let environment = analyzer_environment();
     if environment.contains_key(job::VARIABLE) {
         let report = job::run(ctx.aws().await?, &environment).await;
-        return match analyzer::tell(&environment, &report) {
-            Ok(()) => Ok(Analyzed::Monitor(Box::new(report?))),
-            // The analysis failed; report that even if the message cannot be written.
-            Err(error) => Err(report.err().unwrap_or(error)),
+        let told = match &report {
+            Ok(report) => match report.too_few() {
+                Some(reason) => analyzer::tell(&environment, Err(&reason)),
+                None => analyzer::tell(&environment, Ok(report.violations.len())),
+            },
+            Err(error) => analyzer::tell(&environment, Err(&mlops_core::error::message(error))),
         };
+        // The analysis failed; report that even if the message cannot be written.
+        let report = report?;
+        told?;
+        return Ok(Analyzed::Monitor(Box::new(report)));
     }
     let analysis = tokio::task::spawn_blocking(move || analyzer::run(&environment, now)).await??;
     Ok(Analyzed::Analysis(analysis))
@@ -48,6 +56,7 @@ impl fmt::Display for Analyzed {
             rows,
             columns,
             violations,
+            unchecked,
             files,
         } = match self {
             Self::Analysis(analysis) => analysis,
@@ -63,6 +72,14 @@ impl fmt::Display for Analyzed {
             Some(0) => writeln!(f, "no violations")?,
             Some(1) => writeln!(f, "1 violation")?,
             Some(count) => writeln!(f, "{count} violations")?,
+        }
+        if !unchecked.is_empty() {
+            let names: Vec<String> = unchecked.iter().take(20).map(|name| short(name)).collect();
+            writeln!(
+                f,
+                "warning: constraints that were not checked, because their metrics could not be computed: {}",
+                names.join(", ")
+            )?;
         }
         for file in files {
             writeln!(f, "wrote {}", clean(&file.display().to_string()))?;

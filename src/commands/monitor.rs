@@ -1,8 +1,8 @@
 //! `mlops monitor`: compares production data with the baseline.
 
+mod report;
 mod schedule;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -19,10 +19,9 @@ use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
-use crate::monitoring::run::{
+use crate::monitors::run::{
     BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, compare, no_traffic,
 };
-use crate::output::Report;
 
 /// Monitor the model in production
 #[derive(Debug, clap::Subcommand)]
@@ -223,32 +222,4 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
 async fn store(clients: &Clients, project: &Project) -> Result<Store> {
     let bucket = infra::platform(clients, project).await?.artifact_bucket;
     Ok(Store::new(bucket, project.file.name.as_str()))
-}
-
-impl Report for MonitorReport {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Monitored(monitored) => monitored.exit,
-            Self::Switched(_) | Self::Status(_) => Exit::Done,
-        }
-    }
-}
-
-impl fmt::Display for MonitorReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Monitored(monitored) => monitored.fmt(f),
-            Self::Switched(switched) => switched.fmt(f),
-            Self::Status(status) => status.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Monitored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.page {
-            Some(page) => writeln!(f, "wrote {}", page.display()),
-            None => write!(f, "{}\nstored in {}", self.report, self.stored),
-        }
-    }
 }

@@ -1,18 +1,18 @@
 //! `mlops retrain`: when production data, new data or the calendar start the ML pipeline.
 
 mod report;
+mod switch;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 use serde_json::Value;
 
 use self::report::{Asked, Status, Switched};
-use crate::aws::Clients;
+use self::switch::{deploy, switch, switch_off};
 use crate::aws::lambda::{self, Invoked};
 use crate::config::Project;
 use crate::context::Context;
-use crate::delivery;
-use crate::infra::{self, Action, DeployedGate, Part, Platform, Switches};
+use crate::infra::{self, DeployedGate, Platform, Switches};
 use crate::output::Report;
 use crate::retraining::{self, Reason, ReasonKind, Request};
 
@@ -160,77 +160,6 @@ pub async fn run(ctx: &Context, command: &RetrainCommand) -> Result<RetrainRepor
 
 fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-/// Deploys the stack with a strategy that is on.
-async fn switch(
-    ctx: &Context,
-    project: &Project,
-    change: impl FnOnce(&mut Switches),
-) -> Result<RetrainReport> {
-    let clients = ctx.aws_for(project).await?;
-    let deployed = DeployedGate::read(clients, project).await?;
-    let mut switches = deployed.map(|gate| gate.switches).unwrap_or_default();
-    change(&mut switches);
-    let outcome = deploy(ctx, clients, project, &switches).await?;
-    Ok(Switched::report(
-        ctx,
-        outcome.stack,
-        outcome.action,
-        switches,
-    ))
-}
-
-/// Updates the stack with a strategy that is off: also without pipelines, and with the executable that it has.
-async fn switch_off(
-    ctx: &Context,
-    project: &Project,
-    change: impl FnOnce(&mut Switches),
-) -> Result<RetrainReport> {
-    let clients = ctx.aws_for(project).await?;
-    let Some(gate) = DeployedGate::read(clients, project).await? else {
-        let stack = Part::Retraining.stack(&project.file.name);
-        return Ok(Switched::report(
-            ctx,
-            stack,
-            Action::Unchanged,
-            Switches::default(),
-        ));
-    };
-    let mut switches = gate.switches;
-    change(&mut switches);
-    let spec = infra::retraining_stack_with(project, gate.code, &switches);
-    let outcome = infra::deploy(clients, ctx.waiter, &ctx.progress, &spec).await?;
-    Ok(Switched::report(
-        ctx,
-        outcome.stack,
-        outcome.action,
-        switches,
-    ))
-}
-
-async fn deploy(
-    ctx: &Context,
-    clients: &Clients,
-    project: &Project,
-    switches: &Switches,
-) -> Result<infra::StackOutcome> {
-    let develop = &project.file.branches.develop;
-    if !project.file.delivered().contains(develop) {
-        return Err(Failure::usage(format!(
-            "the branch {develop} has no pipelines, which retraining starts"
-        )))
-        .hint(format!(
-            "deploy them: `{}` (docs/delivery.md)",
-            ctx.command("init --delivery")
-        ));
-    }
-    let program = delivery::deployed(clients, project).await?;
-    let program = program
-        .ok_or_else(|| anyhow!("the pipelines are not deployed, or run another version of mlops"))
-        .hint(format!("run `{}`", ctx.command("init")))?;
-    let spec = infra::retraining_stack(project, &program, switches);
-    infra::deploy(clients, ctx.waiter, &ctx.progress, &spec).await
 }
 
 /// Invokes the gate; the first request deploys it.

@@ -10,7 +10,6 @@ use mlops_oci::Digest;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::aws::delivery::executions;
 use crate::aws::sagemaker::gate::Gate;
 use crate::aws::sagemaker::models::{self, Model};
 use crate::aws::sagemaker::pipelines::{self, Upsert};
@@ -18,9 +17,9 @@ use crate::aws::sagemaker::runs::{self, Origin, RunStep};
 use crate::aws::state::{ExecutionState, RunState};
 use crate::context::Context;
 use crate::output::Report;
-use crate::retraining;
 
 mod inputs;
+mod origin;
 mod resolve;
 mod watch;
 
@@ -63,32 +62,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "VERSION")]
     data_version: Option<String>,
     /// Record why the run is started; `mlops runs show` and `lineage` show it
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = origin::reason)]
     reason: Option<String>,
     /// Record the reason of this execution of CodePipeline, as its builds do
-    #[arg(long, value_name = "PIPELINE/ID", value_parser = execution, conflicts_with = "reason")]
+    #[arg(long, value_name = "PIPELINE/ID", value_parser = origin::execution, conflicts_with = "reason")]
     execution: Option<(String, String)>,
-}
-
-fn execution(text: &str) -> Result<(String, String), String> {
-    match text.split_once('/') {
-        Some((pipeline, id)) if !pipeline.is_empty() && !id.is_empty() => {
-            Ok((pipeline.to_owned(), id.to_owned()))
-        }
-        _ => Err("expected PIPELINE/ID".to_owned()),
-    }
-}
-
-/// Maximum length of a reason, which is stored in the description of the execution.
-const LONGEST_REASON: usize = 300;
-
-fn reason(text: &str) -> Result<String, String> {
-    if text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control) {
-        return Err(format!(
-            "expected at most {LONGEST_REASON} characters on one line"
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
@@ -131,13 +109,7 @@ pub async fn run(ctx: &Context, args: &TrainArgs) -> Result<Training> {
     let wanted = resolve::check_parameters(&source, &args.parameters, data_version, args.image)?;
     let clients = ctx.aws_for(&project).await?;
     let mut start = resolve::start(ctx, clients, &project, source, wanted).await?;
-    start.origin.reason = match &args.execution {
-        Some((pipeline, id)) => {
-            let reason = executions::reason(clients, pipeline, id).await?;
-            reason.as_deref().map(retraining::plain)
-        }
-        None => args.reason.clone(),
-    };
+    start.origin.reason = origin::of(clients, args).await?;
 
     let name = project.file.name.as_str();
     let registered = pipelines::upsert(clients, name, &start.definition, &start.role).await?;

@@ -1,19 +1,18 @@
 //! The gate itself: reads and writes the state, starts the pipeline, re-arms alarms.
 
 use anyhow::{Result, anyhow};
-use aws_sdk_codepipeline::error::SdkError;
-use aws_sdk_codepipeline::types::PipelineVariable;
 use jiff::{SignedDuration, Timestamp};
 use mlops_core::wait::Backoff;
 use serde_json::{Value, json};
 
-use super::message::{Message, Reason};
+use super::message::Message;
+use super::reason::Reason;
 use super::state::{Decision, Limits, Outcome, State};
 use super::{ALARMS, REASON};
-use crate::aws::delivery::executions;
+use crate::aws::delivery::executions::{self, Started};
 use crate::aws::delivery::pipelines::{Pipeline, PipelineKind};
 use crate::aws::s3::{self, Condition, S3Uri};
-use crate::aws::{AwsResultExt, Clients, cloudwatch};
+use crate::aws::{Clients, cloudwatch};
 
 /// Attempts to change the state while other gates change it, too.
 const ATTEMPTS: u32 = 12;
@@ -112,32 +111,24 @@ impl Gate<'_> {
     /// Starts the pipeline, and records the execution. Unverified against AWS [codepipeline-token]: that a second start
     /// with the same token returns the same execution. A start that CodePipeline refuses is forgotten.
     async fn start(&self, reason: &Reason) -> Result<String> {
-        let variable = PipelineVariable::builder()
-            .name(REASON)
-            .value(reason.to_string());
-        let pipeline = &self.settings.pipeline;
-        let started = self
-            .clients
-            .codepipeline
-            .start_pipeline_execution()
-            .name(pipeline)
-            .variables(variable.build()?)
-            .client_request_token(token(&reason.event))
-            .send()
-            .await;
-        if let Err(SdkError::ServiceError(refused)) = &started
-            && refused.raw().status().is_client_error()
-        {
-            self.change(|state| {
-                state.abandon(&reason.event);
-                ((), true)
-            })
-            .await?;
-        }
-        let execution = started
-            .aws(format!("cannot start the pipeline {pipeline}"))?
-            .pipeline_execution_id
-            .ok_or_else(|| anyhow!("CodePipeline returned no execution"))?;
+        let started = executions::start(
+            self.clients,
+            &self.settings.pipeline,
+            (REASON, &reason.to_string()),
+            &token(&reason.event),
+        )
+        .await?;
+        let execution = match started {
+            Started::Execution(execution) => execution,
+            Started::Refused(error) => {
+                self.change(|state| {
+                    state.abandon(&reason.event);
+                    ((), true)
+                })
+                .await?;
+                return Err(error);
+            }
+        };
         self.change(|state| {
             state.started(&reason.event, &execution);
             ((), true)

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::Failure;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Reason, ReasonKind};
+use super::reason::{Reason, ReasonKind};
 
 /// The version of the format.
 const SCHEMA: u32 = 1;

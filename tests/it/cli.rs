@@ -25,7 +25,7 @@ fn an_unknown_key_in_the_project_is_named() {
         "name = \"flights\"\naccount = \"000000000000\"\nregion = \"us-east-1\"\ncolour = 1\n",
     );
     sandbox.mlops(["config", "show"]).code(2).stdout("").stderr(str![[r#"
-error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `architecture`, `branches`, `delivery`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `validate`, `local`
+error: [DIR]/mlops.toml: line 4, column 1: unknown field `colour`, expected one of `name`, `account`, `region`, `architecture`, `branches`, `delivery`, `image`, `data`, `pipeline`, `deploy`, `monitor`, `retrain`, `validate`, `local`
 hint: see docs/config.md for all keys
 
 "#]]);
@@ -121,6 +121,12 @@ deploy.expect.json          -              default
 deploy.expect.min           -              default
 deploy.expect.max           -              default
 monitor.baseline            baseline       default
+monitor.minimum_records     20             default
+monitor.every_hours         24             default
+monitor.alarm_periods       1              default
+monitor.alarm_datapoints    1              default
+retrain.cool_down_hours     24             default
+retrain.maximum_per_day     2              default
 validate.instance_type      ml.m5.large    default
 validate.rules              -              default
 local.enabled               true           mlops.toml:4

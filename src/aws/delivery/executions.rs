@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
-use aws_sdk_codepipeline::types::{PipelineExecution, StageRetryMode};
+use aws_sdk_codepipeline::error::SdkError;
+use aws_sdk_codepipeline::types::{PipelineExecution, PipelineVariable, StageRetryMode};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use mlops_core::error::Hint;
@@ -202,6 +203,53 @@ pub async fn state(
 pub async fn version(clients: &Clients, pipeline: &Pipeline, id: &str) -> Result<Option<Version>> {
     let found = get(clients, pipeline, id).await?;
     Ok(found.as_ref().and_then(version_of))
+}
+
+/// What became of a request to start an execution.
+#[derive(Debug)]
+pub enum Started {
+    /// The execution's id.
+    Execution(String),
+    /// CodePipeline refused: nothing was started.
+    Refused(anyhow::Error),
+}
+
+/// Starts an execution with a variable, its name and its value.
+///
+/// # Errors
+/// It is not known whether it was started.
+pub async fn start(
+    clients: &Clients,
+    pipeline: &str,
+    (name, value): (&str, &str),
+    token: &str,
+) -> Result<Started> {
+    let variable = PipelineVariable::builder()
+        .name(name)
+        .value(value)
+        .build()?;
+    let started = clients
+        .codepipeline
+        .start_pipeline_execution()
+        .name(pipeline)
+        .variables(variable)
+        .client_request_token(token)
+        .send()
+        .await;
+    let is_refused = matches!(
+        &started,
+        Err(SdkError::ServiceError(refused)) if refused.raw().status().is_client_error()
+    );
+    match started.aws(format!("cannot start the pipeline {pipeline}")) {
+        Err(error) if is_refused => Ok(Started::Refused(error)),
+        Err(error) => Err(error),
+        Ok(started) => {
+            let execution = started.pipeline_execution_id;
+            execution
+                .map(Started::Execution)
+                .ok_or_else(|| anyhow!("CodePipeline returned no execution"))
+        }
+    }
 }
 
 /// Returns the reason that an execution of the ML pipeline got when it was started (`Reason`): any text, chosen by

@@ -4,8 +4,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::MonitoringReport;
 use crate::aws::{Clients, cloudwatch};
+use crate::monitoring::MonitoringReport;
 
 /// Maximum length of a metric's name.
 const LONGEST: usize = 255;

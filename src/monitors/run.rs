@@ -11,10 +11,10 @@ use mlops_core::error::{Exit, Failure};
 use mlops_validation::capture::Window;
 use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
 
-use super::MonitoringReport;
 use crate::aws::monitoring_store::Store;
 use crate::aws::s3::S3Uri;
 use crate::aws::{Clients, capture};
+use crate::monitoring::MonitoringReport;
 
 /// The baseline that a run was compared with, stored next to its result.
 pub const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";

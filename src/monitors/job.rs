@@ -10,12 +10,12 @@ use mlops_core::quote;
 use mlops_validation::capture::Window;
 use mlops_validation::{Baseline, files};
 
-use super::MonitoringReport;
 use super::publish::publish;
 use super::run::{Comparison, compare};
 use crate::aws::Clients;
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3;
+use crate::monitoring::MonitoringReport;
 
 /// The variable with the kind of the monitor: only a job of the schedule has it.
 pub const VARIABLE: &str = "MLOPS_MONITOR";

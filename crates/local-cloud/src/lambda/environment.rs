@@ -34,7 +34,7 @@ pub(super) struct Environment {
     pub(super) plan: Plan,
     pub(super) process: Running,
     server: Server,
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     directory: PathBuf,
     /// True if the process has requested an event and has none.
     asked: bool,
@@ -82,7 +82,7 @@ impl Environment {
             group: plan.log_group.clone(),
             stream: format!("{today}/[{LATEST}]{id}"),
             tail: Mutex::default(),
-            mark: Mutex::default(),
+            marks: Mutex::default(),
         });
         let server = api::serve().await?;
         let hear = log.clone();
@@ -266,7 +266,7 @@ fn variables(plan: &Plan, address: &str, stream: &str) -> BTreeMap<String, Strin
 }
 
 /// The log stream of an environment.
-struct Log {
+pub(super) struct Log {
     cloud: Cloud,
     /// The session of the function's role.
     session: Arc<ServiceSession>,
@@ -274,8 +274,8 @@ struct Log {
     stream: String,
     /// The last part of the log of the current invocation.
     tail: Mutex<Vec<u8>>,
-    /// A marker: everything before it was read.
-    mark: Mutex<Option<(String, oneshot::Sender<()>)>>,
+    /// Markers in the output, and who waits for them: everything before a marker was read.
+    marks: Mutex<Vec<(String, oneshot::Sender<()>)>>,
 }
 
 impl std::fmt::Debug for Log {
@@ -287,21 +287,25 @@ impl std::fmt::Debug for Log {
 impl Log {
     /// Output of the process.
     fn output(&self, lines: &[(i64, String)]) {
-        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = mark
-            .as_ref()
-            .and_then(|(mark, _)| lines.iter().position(|(_, line)| line == mark));
-        let Some(at) = at else {
-            drop(mark);
-            return self.keep(lines);
-        };
-        let reached = mark.take();
-        drop(mark);
-        self.keep(&lines[..at]);
-        if let Some((_, reached)) = reached {
+        let mut rest = lines;
+        while let Some((at, reached)) = self.next_mark(rest) {
+            self.keep(&rest[..at]);
             let _ = reached.send(());
+            rest = &rest[at + 1..];
         }
-        self.keep(&lines[at + 1..]);
+        self.keep(rest);
+    }
+
+    /// The first marker in these lines: its position, and who waits for it.
+    fn next_mark(&self, lines: &[(i64, String)]) -> Option<(usize, oneshot::Sender<()>)> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if marks.is_empty() {
+            return None;
+        }
+        lines.iter().enumerate().find_map(|(at, (_, line))| {
+            let found = marks.iter().position(|(mark, _)| mark == line)?;
+            Some((at, marks.swap_remove(found).1))
+        })
     }
 
     fn keep(&self, lines: &[(i64, String)]) {
@@ -333,10 +337,15 @@ impl Log {
     }
 
     /// Waits until all output written so far is in the log.
-    async fn drained(&self, process: &Running) {
+    pub(super) async fn drained(&self, process: &Running) {
         let line = format!("[mlops] {}", uuid::Uuid::new_v4());
         let (reached, reach) = oneshot::channel();
-        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some((line.clone(), reached));
+        {
+            let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who no longer waits does not need its marker.
+            marks.retain(|(_, reached)| !reached.is_closed());
+            marks.push((line.clone(), reached));
+        }
         if process.mark(&line) {
             tokio::select! {
                 _ = reach => {}

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::api::Event;
 use super::code;
-use super::environment::{End, Environment, Outcome};
+use super::environment::{End, Environment, Log, Outcome};
 use super::records::{Plan, active};
 use crate::api::{ApiError, ApiResult};
 use crate::runtime::Running;
@@ -28,8 +28,8 @@ struct Pool {
     slots: Semaphore,
     /// Idle environments, by function.
     warm: Mutex<HashMap<String, Vec<Warm>>>,
-    /// The number of processes working on an event.
-    busy: Mutex<HashMap<u64, Running>>,
+    /// The processes that are working on an event.
+    busy: Mutex<HashMap<u64, Busy>>,
     next: AtomicU64,
 }
 
@@ -42,6 +42,15 @@ impl Default for Pool {
             next: AtomicU64::default(),
         }
     }
+}
+
+/// A process that is working on an event.
+#[derive(Debug, Clone)]
+struct Busy {
+    /// The function's name.
+    function: String,
+    process: Running,
+    log: Arc<Log>,
 }
 
 /// An idle environment.
@@ -62,7 +71,7 @@ impl Pool {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn busy(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
+    fn busy(&self) -> MutexGuard<'_, HashMap<u64, Busy>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +142,12 @@ fn no_entry(cloud: &Cloud, plan: &Plan) -> Option<String> {
 async fn run(cloud: &Cloud, mut environment: Environment, event: Event) -> Outcome {
     let pool = Pool::of(cloud);
     let number = pool.number();
-    pool.busy().insert(number, environment.process.clone());
+    let busy = Busy {
+        function: environment.plan.name.clone(),
+        process: environment.process.clone(),
+        log: environment.log.clone(),
+    };
+    pool.busy().insert(number, busy);
     let outcome = environment.run(event).await;
     pool.busy().remove(&number);
     let sound = matches!(outcome.end, End::Answer(_) | End::Error(_) | End::TooLarge);
@@ -171,10 +185,22 @@ fn put(pool: Arc<Pool>, environment: Environment) {
     });
 }
 
-/// Ends the warm environments of a function that was changed or deleted.
+/// Ends the warm environments of a function that was changed or deleted, and stores what its running invocations have
+/// written: whoever deletes a function often deletes its role next, and then nothing more can be stored. A stack does
+/// so when a custom resource has responded, which is before its function returns.
 pub(super) async fn retire(cloud: &Cloud, name: &str) {
-    let mine = Pool::of(cloud).warm().remove(name).unwrap_or_default();
-    futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
+    let pool = Pool::of(cloud);
+    let mine = pool.warm().remove(name).unwrap_or_default();
+    let busy: Vec<Busy> = pool
+        .busy()
+        .values()
+        .filter(|busy| busy.function == name)
+        .cloned()
+        .collect();
+    tokio::join!(
+        futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())),
+        futures::future::join_all(busy.iter().map(|busy| busy.log.drained(&busy.process))),
+    );
 }
 
 /// Ends every environment of this server. An event in progress is delivered again by the next
@@ -182,7 +208,7 @@ pub(super) async fn retire(cloud: &Cloud, name: &str) {
 pub(crate) async fn shut_down(cloud: &Cloud) {
     let pool = Pool::of(cloud);
     let mine = std::mem::take(&mut *pool.warm());
-    let working: Vec<Running> = pool.busy().values().cloned().collect();
+    let working: Vec<Busy> = pool.busy().values().cloned().collect();
     tokio::join!(
         futures::future::join_all(
             mine.into_values()
@@ -192,7 +218,7 @@ pub(crate) async fn shut_down(cloud: &Cloud) {
         futures::future::join_all(
             working
                 .iter()
-                .map(|process| process.terminate(Duration::ZERO))
+                .map(|busy| busy.process.terminate(Duration::ZERO))
         ),
     );
 }

@@ -40,16 +40,21 @@ pub(super) struct Run {
     pub(super) session: Arc<ServiceSession>,
 }
 
-/// Runs a job in the background and records its end. `change` is the final change of the record.
+/// Runs a job in the background and records its end. `change` is the final change of the record. The cloud's time does not
+/// overtake a job: what it writes belongs to the time at which it started.
 pub(super) fn launch(
     run: Run,
     work: impl Future<Output = ApiResult<End>> + Send + 'static,
     change: fn(&mut Value, &End),
 ) {
     let (cloud, broken) = (run.cloud.clone(), run.clone());
+    let busy = cloud.clock().begin(run.title());
     cloud.spawn(
         run.title(),
-        async move { run.finish(&work.await, change).await },
+        async move {
+            let _busy = busy;
+            run.finish(&work.await, change).await;
+        },
         move |error| async move {
             let job = describe(&broken.cloud, broken.kind, &broken.name);
             if job.is_ok_and(|describe| JobRecord { describe }.is_in_progress(broken.kind)) {

@@ -40,9 +40,11 @@ fn supervise(
     work: impl Future<Output = ApiResult<()>> + Send + 'static,
 ) {
     let (inner, broken, whose) = (cloud.clone(), cloud.clone(), key.clone());
+    let busy = cloud.clock().begin(title(&key));
     cloud.spawn(
         title(&key),
         async move {
+            let _busy = busy;
             if let Err(error) = work.await {
                 fail(&inner, &key, &error).await;
             }

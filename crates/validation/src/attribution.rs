@@ -17,7 +17,6 @@ mod coalitions;
 mod drift;
 mod explanation;
 mod model;
-mod random;
 mod run;
 mod settings;
 mod solve;
@@ -26,9 +25,9 @@ mod table;
 use rayon::prelude::*;
 
 use super::DataError;
+use crate::random::Random;
 use coalitions::Coalitions;
 use model::Subject;
-use random::Random;
 use run::Runner;
 use solve::Equations;
 

@@ -17,10 +17,10 @@ use super::{DataError, Format, NO_ROWS, Source, Violations};
 
 mod bootstrap;
 mod config;
+mod distributions;
 mod drift;
 mod flip;
 mod metrics;
-mod random;
 mod rows;
 mod section;
 mod selection;

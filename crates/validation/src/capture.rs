@@ -11,10 +11,13 @@
 //! an array or one after another (JSON Lines). Nested data is rejected: AWS requires a
 //! preprocessing script to flatten it.
 
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader};
 
 use base64::Engine as _;
+use mlops_core::quote::short;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::flat::Scanner;
 use super::jsonl::Lines;
@@ -158,21 +161,30 @@ pub(super) fn inputs(
 
 /// The data of one invocation; `None` if it is outside of the window.
 fn event(line: &str, window: Window) -> Result<Option<CaptureData>, String> {
+    let event = within(line, window, |event: &Invocation| &event.event_metadata)?;
+    Ok(event.map(|event| event.capture_data))
+}
+
+/// Parses a line; `None` if the invocation is outside of the window.
+fn within<T: DeserializeOwned>(
+    line: &str,
+    window: Window,
+    metadata: impl Fn(&T) -> &EventMetadata,
+) -> Result<Option<T>, String> {
     if !is_object(line) {
         return Err("not a captured invocation: it is not a JSON object".to_owned());
     }
-    let event: Invocation = serde_json::from_str(line)
+    let event: T = serde_json::from_str(line)
         .map_err(|error| format!("not a captured invocation: {error}"))?;
     if window != Window::default() {
-        let time = event
-            .event_metadata
+        let time = metadata(&event)
             .inference_time
             .ok_or("the invocation has no inferenceTime")?;
         if !window.contains(time) {
             return Ok(None);
         }
     }
-    Ok(Some(event.capture_data))
+    Ok(Some(event))
 }
 
 /// The rows of one invocation; empty if it is outside of the window.
@@ -246,27 +258,45 @@ fn join(output: Option<Table>, input: Option<Table>) -> Result<Table, String> {
         .collect())
 }
 
-fn table(payload: &Payload) -> Result<Table, String> {
-    let table = match payload.encoding.as_str() {
-        "CSV" => csv(&payload.data),
-        "JSON" => json(&payload.data),
-        "BASE64" => {
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(payload.data.trim())
-                .map_err(|error| format!("not base64: {error}"))?;
-            let text = String::from_utf8(bytes).map_err(|_| {
-                format!(
-                    "the content type {} is not text, which the data checks need",
-                    payload.observed_content_type
-                )
-            })?;
-            if payload.observed_content_type.contains("json") {
-                json(&text)
-            } else {
-                csv(&text)
+/// The text of a payload.
+pub(super) enum Content<'a> {
+    Csv(Cow<'a, str>),
+    Json(Cow<'a, str>),
+}
+
+impl<'a> Content<'a> {
+    /// Decodes the data of a payload.
+    ///
+    /// # Errors
+    /// The encoding is unknown, or the data is not text.
+    pub(super) fn of(encoding: &str, data: &'a str, content_type: &str) -> Result<Self, String> {
+        match encoding {
+            "CSV" => Ok(Self::Csv(data.into())),
+            "JSON" => Ok(Self::Json(data.into())),
+            "BASE64" => {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(data.trim())
+                    .map_err(|error| format!("not base64: {error}"))?;
+                let text = String::from_utf8(bytes).map_err(|_| {
+                    let kind = short(content_type);
+                    format!("the content type {kind} is not text, which the data checks need")
+                })?;
+                Ok(if content_type.contains("json") {
+                    Self::Json(text.into())
+                } else {
+                    Self::Csv(text.into())
+                })
             }
+            other => Err(format!("unknown encoding `{}`", short(other))),
         }
-        other => Err(format!("unknown encoding `{other}`")),
+    }
+}
+
+fn table(payload: &Payload) -> Result<Table, String> {
+    let kind = &payload.observed_content_type;
+    let table = match Content::of(&payload.encoding, &payload.data, kind)? {
+        Content::Csv(text) => csv(&text),
+        Content::Json(text) => json(&text),
     }?;
     if table.is_empty() {
         return Err("the data is empty".to_owned());

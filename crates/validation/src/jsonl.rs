@@ -87,7 +87,7 @@ impl<'a, R: BufRead> Lines<'a, R> {
     pub(super) fn next_or_reason(
         &mut self,
     ) -> Result<Option<(u64, Result<&str, String>)>, DataError> {
-        // The rest of a line of which only the first bytes were kept.
+        // Skips the rest of a line that was truncated.
         while self.source.is_cut() && self.advance()? {}
         loop {
             if !self.advance()? {

@@ -51,6 +51,7 @@ mod profile_file;
 #[cfg(test)]
 mod properties;
 pub mod quality;
+mod random;
 mod rule_set;
 mod shared;
 mod split;

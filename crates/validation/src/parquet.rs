@@ -88,7 +88,7 @@ pub(super) fn decode(name: &str, input: Input) -> Result<(u64, usize), DataError
     let (mut rows, columns) = (0, opened.names().len());
     for index in 0..columns {
         rows = 0;
-        for batch in batches(opened.file.clone(), opened.metadata.clone(), index)
+        for batch in batches(opened.file.clone(), opened.metadata.clone(), &[index], ROWS)
             .map_err(|message| DataError::new(name, message))?
         {
             let batch = batch.map_err(|error| DataError::new(name, error.to_string()))?;
@@ -170,16 +170,17 @@ fn chunks(metadata: &ParquetMetaData) -> impl Iterator<Item = &ColumnChunkMetaDa
     groups.flat_map(RowGroupMetaData::columns)
 }
 
-/// The values of one column in batches.
+/// The values of some columns in batches of rows.
 fn batches(
     file: Shared,
     metadata: ArrowReaderMetadata,
-    index: usize,
+    columns: &[usize],
+    rows: usize,
 ) -> Result<ParquetRecordBatchReader, String> {
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), [index]);
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
     ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
         .with_projection(mask)
-        .with_batch_size(ROWS)
+        .with_batch_size(rows)
         .build()
         .map_err(|error| explain(&error))
 }
@@ -193,7 +194,7 @@ fn column_of(
 ) -> Result<(), String> {
     let expected = metadata.metadata().file_metadata().num_rows();
     let mut rows = 0;
-    for batch in batches(file.clone(), metadata, index)? {
+    for batch in batches(file.clone(), metadata, &[index], ROWS)? {
         let batch = batch.map_err(|error| unreadable(file, &error.to_string()))?;
         rows += batch.num_rows();
         observe(batch.column(0), column)?;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::super::DataError;
 use super::coalitions::float;
-use super::random::Random;
 use super::settings::{Baseline, Settings};
 use super::table::Table;
+use crate::random::Random;
 
 /// The name of the background in errors.
 pub(super) const NAME: &str = "SHAP baseline";

@@ -5,8 +5,8 @@ use std::io::BufReader;
 
 use super::super::capture::{self, Window};
 use super::super::{DataError, Source, decode};
-use super::random::Random;
 use super::table::{MAX_FEATURES, Table};
+use crate::random::Random;
 
 /// Maximum number of rows in a sample.
 pub const MAX_ROWS: usize = 100_000;

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// From this number of features on, the number of coalitions does not limit the samples.
 const MANY: usize = 31;

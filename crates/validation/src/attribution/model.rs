@@ -342,8 +342,8 @@ pub(super) fn batch_rows(limits: &Limits, sample: &Table, background: &Table) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
+    use crate::random::Random;
 
     fn table(rows: &[[&str; 3]]) -> Table {
         let columns = ["a", "b", "c"].map(str::to_owned).to_vec();

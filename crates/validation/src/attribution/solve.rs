@@ -200,8 +200,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
+    use crate::random::Random;
 
     fn solved(coalitions: &Coalitions, game: impl Fn(&[usize]) -> f64) -> Vec<f64> {
         let values: Vec<f64> = (0..coalitions.len())

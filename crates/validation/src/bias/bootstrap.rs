@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::metrics::{CELLS, Cells, Counts, Metric};
-use super::random::Random;
+use crate::random::Random;
 
 /// Number of resamples: the standard errors are within 3 %.
 const RESAMPLES: u64 = 500;

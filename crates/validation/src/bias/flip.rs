@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::metrics::Predicted;
-use super::random::Random;
 use super::selection::numeric;
+use crate::random::Random;
 
 /// Maximum number of rows for the flip test: at most 25 million distances per group.
 pub const MAX_ROWS: usize = 10_000;

@@ -85,7 +85,7 @@ impl Scalar {
 
 impl Section {
     /// The settings of the section; `headers` names the columns as in [`Settings::headers`]. Values
-    /// and thresholds mean what they are called, whatever the data has: AWS's rule, which chooses by
+    /// and thresholds are taken literally, regardless of the data. AWS's rule, which chooses by
     /// the data, does not apply.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ fn same_stage(ours: Option<&BiasMetrics>, aws: Option<&BiasMetrics>, except: &[&
 fn adult() -> (AnalysisConfig, String) {
     let config = aws("adult-bias/analysis_config.json");
     let mut config: Json = serde_json::from_str(&config).unwrap();
-    // The data set is nested JSON, which `features` and `label` take apart; here it is CSV.
+    // AWS's job read nested JSON by `features` and `label`; the test uses CSV.
     config["dataset_type"] = "text/csv".into();
     config.as_object_mut().unwrap().remove("features");
     config["label"] = "Target".into();
@@ -261,7 +261,7 @@ fn the_post_training_metrics_of_aws_follow_from_its_confusion_matrices() {
 
 /// The run that AWS's monitor compared with the adult baseline: 334 rows, whose confusion matrices follow
 /// from the violations. Its violations are those of the plain check, and not of the intervals: DCA of
-/// −36.7 rests on two positive predictions.
+/// −36.7 is based on two positive predictions.
 #[test]
 fn violations_are_those_of_aws() {
     let (a, d) = ([32, 17, 130, 45], [2, 0, 78, 30]);

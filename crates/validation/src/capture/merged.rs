@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{CaptureData, Cell, EventMetadata, Payload, Table, Window, is_object, join, table};
+use super::{CaptureData, Cell, EventMetadata, Payload, Table, Window, join, table, within};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,20 +36,10 @@ pub(in super::super) struct MergedRow {
 /// # Errors
 /// The line is not a captured invocation, or its parts have different numbers of rows.
 pub(in super::super) fn merged(line: &str, window: Window) -> Result<Vec<MergedRow>, String> {
-    if !is_object(line) {
-        return Err("not a captured invocation: it is not a JSON object".to_owned());
-    }
-    let event: Merged = serde_json::from_str(line)
-        .map_err(|error| format!("not a captured invocation: {error}"))?;
-    if window != Window::default() {
-        let time = event
-            .event_metadata
-            .inference_time
-            .ok_or("the invocation has no inferenceTime")?;
-        if !window.contains(time) {
-            return Ok(Vec::new());
-        }
-    }
+    let event = within(line, window, |event: &Merged| &event.event_metadata)?;
+    let Some(event) = event else {
+        return Ok(Vec::new());
+    };
     let rows = |side: &str, payload: Option<Payload>| {
         payload
             .map(|payload| table(&payload).map_err(|error| format!("{side}: {error}")))

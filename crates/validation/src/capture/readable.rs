@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::jsonl::Lines;
 use super::super::profile::{MAX_COLUMNS, Profile, Profiler, too_many_columns};
@@ -15,7 +15,7 @@ use super::{Cell, MAX_LINE, MIXED, Table, Window, add, invocation};
 pub const MAX_REASONS: usize = 20;
 
 /// The invocations that were skipped because they cannot be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreadable {
     /// Number of invocations.
     pub invocations: u64,

@@ -1,11 +1,9 @@
 //! Reads some columns of a Parquet file row by row.
 
 use arrow_array::{ArrayRef, RecordBatch};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::super::{DataError, Input};
-use super::{Opened, ROWS, explain, unreadable};
+use super::{Opened, ROWS, batches, unreadable};
 
 /// Returns the positions of the wanted columns, by the names of all.
 pub(in super::super) type Pick<'a> = dyn Fn(&[String]) -> Result<Vec<usize>, String> + 'a;
@@ -27,12 +25,7 @@ pub(in super::super) fn select(
     let mut read = wanted.clone();
     read.sort_unstable();
     read.dedup();
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), read.iter().copied());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
-        .with_projection(mask)
-        .with_batch_size(ROWS)
-        .build()
-        .map_err(|error| failed(explain(&error)))?;
+    let reader = batches(file.clone(), metadata, &read, ROWS).map_err(failed)?;
     let places: Vec<usize> = wanted
         .iter()
         .filter_map(|column| read.binary_search(column).ok())

@@ -7,12 +7,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{self, ArrowPrimitiveType, DecimalType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::super::{DataError, Input};
 use super::instant::{Instant, Unit};
-use super::{Opened, ROWS, explain, refusal, unreadable};
+use super::{Opened, ROWS, batches, refusal, unreadable};
 
 /// Maximum number of values per batch, unless a table has more columns.
 const VALUES: usize = 256 * 1024;
@@ -72,12 +70,9 @@ impl Texts {
     ) -> Result<impl Iterator<Item = Result<TextBatch, DataError>>, DataError> {
         let Self { name, opened } = self;
         let Opened { file, metadata } = opened;
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted.iter().copied());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata)
-            .with_projection(mask)
-            .with_batch_size((VALUES / wanted.len().max(1)).clamp(1, ROWS))
-            .build()
-            .map_err(|error| DataError::new(&name, explain(&error)))?;
+        let rows = (VALUES / wanted.len().max(1)).clamp(1, ROWS);
+        let reader = batches(file.clone(), metadata, wanted, rows)
+            .map_err(|message| DataError::new(&name, message))?;
         Ok(reader.map(move |batch| {
             batch
                 .map(TextBatch)

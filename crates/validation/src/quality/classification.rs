@@ -198,7 +198,7 @@ pub(super) fn binary(
     metrics
 }
 
-/// The metrics of [`binary`] but the areas, in its order.
+/// The metrics of [`binary`] except the areas, in the same order.
 fn rates(matrix: &Matrix, constant: usize) -> [f64; 16] {
     let [tn, fp, fn_, tp] = [matrix[0][0], matrix[0][1], matrix[1][0], matrix[1][1]];
     let all = tn + fp + fn_ + tp;

@@ -182,7 +182,7 @@ impl Line {
     }
 
     fn to(&mut self, point: Point) {
-        // A threshold of which a sample has no row.
+        // A threshold without rows in one of the samples.
         if point == self.point {
             return;
         }
@@ -199,7 +199,7 @@ impl Line {
     }
 
     /// Without negative rows the area is 1, as in AWS's file (binary-maintenance). Without positive
-    /// rows neither is a number (Spark's would be 0, which says more than the data does).
+    /// rows neither is a number (Spark's is 0, although the data does not support any value).
     fn areas(self) -> (f64, f64) {
         if self.total.positive == 0 {
             return (f64::NAN, f64::NAN);

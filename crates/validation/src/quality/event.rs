@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
+use super::super::capture::Content;
+
 /// One line.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "the names of the format")]
@@ -27,6 +29,16 @@ pub(super) struct Payload<'a> {
     pub(super) content_type: Cow<'a, str>,
     pub(super) data: Cow<'a, str>,
     pub(super) encoding: Cow<'a, str>,
+}
+
+impl Payload<'_> {
+    /// Decodes the data.
+    ///
+    /// # Errors
+    /// The encoding is unknown, or the data is not text.
+    pub(super) fn content(&self) -> Result<Content<'_>, String> {
+        Content::of(&self.encoding, &self.data, &self.content_type)
+    }
 }
 
 impl<'a> Event<'a> {

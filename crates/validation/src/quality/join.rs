@@ -7,22 +7,22 @@
 use std::ops::AddAssign;
 
 use mlops_core::quote::short;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::super::capture::Window;
+use super::super::capture::{Content, Window};
 use super::super::{DataError, Source, hash};
 use super::Problem;
 use super::chunks::{self, Chunk};
 use super::event::Event;
 use super::labels::{MAX_ROWS, Records, Table};
-use super::payload::Content;
 use super::rows::Rows;
 use super::settings::{Attribute, Settings};
 use super::tally::Tally;
 use super::values::{Cell, Classes, Local, number};
 
 /// How predictions and labels met.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JoinCounts {
     /// Captured events in the window.
     pub predictions: u64,
@@ -202,7 +202,9 @@ fn labels_of(
     labels: &mut Vec<f64>,
 ) -> Result<(), String> {
     let truth = event.truth.as_ref().ok_or("there is no groundTruthData")?;
-    let content = Content::of(truth).map_err(|error| format!("groundTruthData: {error}"))?;
+    let content = truth
+        .content()
+        .map_err(|error| format!("groundTruthData: {error}"))?;
     content
         .column(settings.label.as_ref(), &mut |cell| {
             labels.push(converter.value(cell)?);
@@ -296,7 +298,9 @@ impl Predictions<'_> {
             .output
             .as_ref()
             .ok_or("the endpoint's output was not captured")?;
-        let content = Content::of(output).map_err(|error| format!("endpointOutput: {error}"))?;
+        let content = output
+            .content()
+            .map_err(|error| format!("endpointOutput: {error}"))?;
         let before = self.rows.label.len();
         let added = self.columns(&content, labels.len());
         let found = added.map_err(|error| format!("endpointOutput: {error}"))?;

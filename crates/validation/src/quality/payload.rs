@@ -1,14 +1,11 @@
 //! Locates one value per row in the data of an event: CSV without a header, or JSON.
 
-use std::borrow::Cow;
-
-use base64::Engine as _;
 use mlops_core::quote::short;
 use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
 
+use super::super::capture::Content;
 use super::super::csv;
-use super::event::Payload;
 use super::settings::Attribute;
 use super::values::Cell;
 
@@ -19,42 +16,7 @@ const MAX_VALUES: usize = 1 << 20;
 /// Receives the values of a column, one per row.
 pub(super) type Sink<'s> = dyn FnMut(Cell<'_>) -> Result<(), String> + 's;
 
-/// The text of a payload.
-pub(super) enum Content<'a> {
-    Csv(Cow<'a, str>),
-    Json(Cow<'a, str>),
-}
-
-impl<'a> Content<'a> {
-    /// Decodes a payload.
-    ///
-    /// # Errors
-    /// The encoding is unknown, or the data is not text.
-    pub(super) fn of(payload: &'a Payload<'a>) -> Result<Self, String> {
-        let data = Cow::Borrowed(&*payload.data);
-        match &*payload.encoding {
-            "CSV" => Ok(Self::Csv(data)),
-            "JSON" => Ok(Self::Json(data)),
-            "BASE64" => {
-                let bytes = base64::engine::general_purpose::STANDARD
-                    .decode(payload.data.trim())
-                    .map_err(|error| format!("not base64: {error}"))?;
-                let text = String::from_utf8(bytes).map_err(|_| {
-                    format!(
-                        "the content type {} is not text",
-                        short(&payload.content_type)
-                    )
-                })?;
-                Ok(if payload.content_type.contains("json") {
-                    Self::Json(text.into())
-                } else {
-                    Self::Csv(text.into())
-                })
-            }
-            other => Err(format!("unknown encoding `{}`", short(other))),
-        }
-    }
-
+impl Content<'_> {
     /// Passes on the attribute's value of every row. Without an attribute, rows must have one value.
     ///
     /// # Errors
@@ -263,6 +225,7 @@ fn scalar(value: &Value, sink: &mut Sink<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::Payload;
     use super::*;
 
     fn column(data: &str, encoding: &str, attribute: Option<&str>) -> Result<Vec<String>, String> {
@@ -273,7 +236,7 @@ mod tests {
         };
         let attribute = attribute.map(|text| Attribute::parse(text).unwrap());
         let mut values = Vec::new();
-        Content::of(&payload)?.column(attribute.as_ref(), &mut |cell| {
+        payload.content()?.column(attribute.as_ref(), &mut |cell| {
             values.push(match cell {
                 Cell::Missing => "-".to_owned(),
                 Cell::Number(value) => value.to_string(),

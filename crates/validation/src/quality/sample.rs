@@ -11,6 +11,8 @@
 //! [`SEED`]. They depend neither on the order of files nor on the number of threads, and no sample is
 //! copied: a row carries one bit per sample.
 
+use crate::random::mix;
+
 /// Number of samples.
 pub(super) const SAMPLES: usize = 5;
 
@@ -42,14 +44,6 @@ pub(super) fn mask(key: u64) -> u8 {
 /// The key of a row of an event or a table.
 pub(super) fn key(id: u64, row: u64) -> u64 {
     id.wrapping_add(mix(row))
-}
-
-/// The finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
-/// generators", 2014).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// The standard deviation of the population of samples; not a number if any of them is not, or with

@@ -58,7 +58,7 @@ impl std::fmt::Display for Attribute {
 pub struct Settings {
     /// The type of the model.
     pub problem: Problem,
-    /// The predicted value or class; `None` if `threshold` makes it from the probability.
+    /// The predicted value or class; `None` if it is derived from the probability and `threshold`.
     pub prediction: Option<Attribute>,
     /// The probability of the positive class. Binary classification only; without it there are no
     /// curves and no areas.

@@ -15,7 +15,7 @@ use super::values::{MAX_CLASSES, TOO_MANY};
 pub(super) struct Tally {
     /// Rows with a prediction and a label.
     pub(super) rows: u64,
-    /// Rows that lack one of them.
+    /// Rows without a prediction or without a label.
     pub(super) incomplete: u64,
     pub(super) kind: Kind,
 }

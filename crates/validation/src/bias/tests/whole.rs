@@ -248,7 +248,7 @@ fn a_baseline_is_read_back_and_checked() {
         outcome.violations.unwrap().violations
     };
     assert_eq!(check(&generated(), &baseline), []);
-    // Another maximum changes the interval's text, and women get nothing any more.
+    // Another maximum changes the interval's text, and no woman has a favorable prediction.
     let worse: String = generated()
         .replace(",77,", ",76,")
         .lines()

@@ -1,45 +1,11 @@
-//! Random numbers that are the same on every machine: `SplitMix64` (Steele, Lea, Flood, "Fast
-//! splittable pseudorandom number generators", 2014), and the distributions that a bootstrap needs.
+//! The distributions that a bootstrap needs.
 
-/// Increment of `SplitMix64`'s state: 2⁶⁴ divided by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::random::Random;
 
 /// Up to this many trials, a binomial number is counted trial by trial.
 const TRIALS: u64 = 24;
 
-/// A generator.
-#[derive(Debug, Clone)]
-pub(super) struct Random(u64);
-
 impl Random {
-    /// The generator of one stream of a seed; streams are independent.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
-        let mut mixed = Self(seed ^ stream.wrapping_mul(0xd134_2543_de82_ef95));
-        Self(mixed.bits())
-    }
-
-    /// 64 random bits.
-    pub(super) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number in (0, 1).
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    pub(super) fn unit(&mut self) -> f64 {
-        ((self.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    /// An integer below `end`, which is not 0 (multiply and shift; the bias is below 2⁻⁴⁰ for the
-    /// numbers of rows that occur).
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        let wide = u128::from(self.bits()) * u128::from(end);
-        u64::try_from(wide >> 64).unwrap_or_default()
-    }
-
     /// A standard normal number (Marsaglia's polar method).
     fn normal(&mut self) -> f64 {
         loop {
@@ -117,21 +83,6 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The reference implementation's first numbers for the seed 1234567.
-    #[test]
-    fn the_generator_is_splitmix64() {
-        let mut random = Random(1_234_567);
-        let found = [random.bits(), random.bits(), random.bits()];
-        assert_eq!(
-            found,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
-    }
 
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]

@@ -2,34 +2,35 @@
 
 /// The generator splitmix64 (Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    /// Creates the generator of one stream of a seed: two rows that are explained in parallel use two
-    /// streams, so that the result does not depend on the order of threads.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    /// Creates the generator of one stream of a seed. Work in parallel uses a stream per part, so that the
+    /// result does not depend on the order of threads.
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         Self(mix(mix(seed) ^ stream))
     }
 
     /// Returns the next 64 bits.
-    pub(super) fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// Returns a number below `limit`, which must not be 0. The bias is below `limit` / 2^64.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// Returns a number from 0 (inclusive) to 1 (exclusive), in steps of 2^-53.
+    /// Returns a number between 0 and 1, both exclusive, in steps of 2^-53.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit into a double")]
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    pub(crate) fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 }
 
-fn mix(mut bits: u64) -> u64 {
+/// The finalizer of splitmix64: a hash of 64 bits.
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

@@ -47,9 +47,9 @@ const MESSAGE_LENGTH: usize = 1024;
 pub struct Analysis {
     /// Rows of data.
     pub rows: u64,
-    /// Columns of data; 0 for an analysis of predictions.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub columns: usize,
+    /// Columns of data; `None` for an analysis of predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<usize>,
     /// Number of violations; `None` if a baseline was suggested.
     pub violations: Option<usize>,
     /// Constraints of the baseline that could not be checked, because their metric was not computed.
@@ -57,14 +57,6 @@ pub struct Analysis {
     pub unchecked: Vec<String>,
     /// The files that were written.
     pub files: Vec<PathBuf>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the type that serde calls"
-)]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// Runs the job that `environment` describes, and writes its message. `now` is the timestamp for
@@ -157,7 +149,7 @@ fn analyse(job: &AnalyzerJob, now: jiff::Timestamp) -> Result<Analysis> {
     }
     Ok(Analysis {
         rows: profile.rows(),
-        columns: statistics.features.len(),
+        columns: Some(statistics.features.len()),
         violations: violations.map(|Violations { violations, .. }| violations.len()),
         unchecked: Vec::new(),
         files: written,

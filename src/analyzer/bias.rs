@@ -15,10 +15,10 @@ use super::{Analysis, dataset, job, located};
 /// The configuration, in the directory of a job.
 const CONFIGURATION: &str = "processing/input/config/analysis_config.json";
 
-/// Where the data is, unless `dataset_source` says otherwise.
+/// The directory of the data if `dataset_source` is not set.
 const DATA: &str = "/opt/ml/processing/input/data";
 
-/// Where the results go, unless `output_path` says otherwise.
+/// The directory of the results if `output_path` is not set.
 const OUTPUT: &str = "/opt/ml/processing/output";
 
 /// Returns the configuration of a job of Clarify, if this is one.
@@ -91,7 +91,7 @@ pub(super) fn analyse(
     }
     Ok(Analysis {
         rows: outcome.rows,
-        columns: 0,
+        columns: None,
         violations: outcome.violations.map(|found| found.violations.len()),
         unchecked: Vec::new(),
         files: written,

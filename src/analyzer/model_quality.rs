@@ -73,7 +73,7 @@ fn write(job: &AnalyzerJob, report: &QualityReport, now: jiff::Timestamp) -> Res
     let violations = report.violations.as_ref();
     Ok(Analysis {
         rows: report.statistics.dataset.item_count,
-        columns: 0,
+        columns: None,
         violations: violations.map(|Violations { violations, .. }| violations.len()),
         // A recall without positive labels, for example, is not a number.
         unchecked: report.unchecked.clone(),

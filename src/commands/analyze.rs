@@ -63,7 +63,7 @@ impl fmt::Display for Analyzed {
             Self::Monitor(report) => return report.fmt(f),
         };
         write!(f, "{rows} rows")?;
-        if *columns > 0 {
+        if let Some(columns) = columns {
             write!(f, ", {columns} columns")?;
         }
         f.write_str(": ")?;

@@ -1,6 +1,6 @@
 //! Runs this binary as a Lambda function: if its name is `bootstrap`, it polls the Runtime API for
-//! events. The function's handler says what it does with them: `retrain-gate` decides about retraining, any other
-//! validates the data that the event names. (`provided.al2023`, without a crate: the loop
+//! events. The function's handler selects the work: `retrain-gate` decides about retraining, any other handler validates
+//! the data that the event names. (`provided.al2023`, without a crate: the loop
 //! needs four requests, and `lambda_runtime` would bring a second HTTP client.)
 //!
 //! ```text

@@ -8,8 +8,8 @@
 //! every hour ──── schedule ────┘
 //! ```
 //!
-//! All that it remembers is one JSON object in the artifact bucket, which is only ever replaced if it has not changed
-//! since it was read: of 50 simultaneous events, one gets the lock. Its clock is that of the Runtime API's answers, so that
+//! Its state is one JSON object in the artifact bucket. A write succeeds only if the object has not changed since it was
+//! read: of 50 simultaneous events, one gets the lock. Its clock is that of the Runtime API's answers, so that
 //! it follows the clock of a local cloud, and no message can lie about the time.
 
 mod gate;

@@ -111,7 +111,7 @@ pub async fn run(ctx: &Context, args: &InitArgs) -> Result<Initialized> {
         let (key, architecture) = (program.key(), &program.architecture);
         let spec = infra::validation_stack(&project, &platform, &key, architecture);
         deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);
-        // What `mlops retrain` switched stays; the program and the limits may be new.
+        // Keeps the strategies that `mlops retrain` switched on; updates the program and the limits.
         if let Some(gate) = DeployedGate::read(clients, &project).await? {
             let spec = infra::retraining_stack(&project, program, &gate.switches);
             deployed.push(stacks::deploy(ctx, clients, &spec).await?.0);

@@ -162,7 +162,7 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Invokes the gate; the first request deploys it.
+/// Invokes the gate; the first request deploys it, but a test changes nothing.
 async fn ask(
     ctx: &Context,
     project: &Project,
@@ -171,6 +171,12 @@ async fn ask(
 ) -> Result<RetrainReport> {
     let clients = ctx.aws_for(project).await?;
     if DeployedGate::read(clients, project).await?.is_none() {
+        if is_test {
+            return Err(Failure::usage("the retrain gate is not deployed")).hint(format!(
+                "deploy it with a strategy, such as `{}`",
+                ctx.command("retrain on-drift")
+            ));
+        }
         deploy(ctx, clients, project, &Switches::default()).await?;
     }
     let request = Request { reason, is_test };

@@ -49,6 +49,8 @@ fn settings(variable: impl Fn(GateVariable) -> Option<String>) -> Result<Setting
             cool_down: SignedDuration::from_hours(i64::from(hours)),
             maximum_per_day: number(GateVariable::MaximumPerDay)?,
         },
+        on_drift: text(GateVariable::OnDrift)? == "true",
+        on_data: text(GateVariable::OnData)? == "true",
     })
 }
 

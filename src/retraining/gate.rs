@@ -13,11 +13,12 @@ use crate::aws::delivery::executions::{self, Started};
 use crate::aws::delivery::pipelines::{Pipeline, PipelineKind};
 use crate::aws::s3::{self, Condition, S3Uri};
 use crate::aws::{Clients, cloudwatch};
+use crate::progress::write_stderr;
 
 /// Attempts to change the state while other gates change it, too.
 const ATTEMPTS: u32 = 12;
 
-/// How long a gate may take to start a run; after that, it was interrupted.
+/// Maximum time for a gate to start a run; after that, it was interrupted.
 const INTERRUPTED: SignedDuration = SignedDuration::from_mins(15);
 
 /// What a gate works on.
@@ -31,6 +32,10 @@ pub struct Settings {
     pub pipeline: String,
     /// The limits.
     pub limits: Limits,
+    /// Whether alarms request runs.
+    pub on_drift: bool,
+    /// Whether new versions of the data set request runs.
+    pub on_data: bool,
 }
 
 /// The object with the state.
@@ -56,7 +61,7 @@ pub struct Gate<'a> {
     pub clients: &'a Clients,
     /// What it works on.
     pub settings: &'a Settings,
-    /// The time, by the clock of the cloud: messages could lie about it.
+    /// The time according to the cloud's clock; times in messages are not trusted.
     pub now: Timestamp,
 }
 
@@ -67,13 +72,13 @@ impl Gate<'_> {
     /// A request to AWS failed; the message may be sent again.
     pub async fn handle(&self, message: &Message) -> Result<Value> {
         match message {
-            Message::Request(request) if request.is_test => {
-                let (state, _) = read(self.clients, &self.settings.bucket).await?;
-                let decision = state.decide(&request.reason, self.now, self.settings.limits);
-                Ok(answer(&decision, None))
-            }
             Message::Request(request) => {
-                self.repair_lock().await?;
+                self.repair().await;
+                if request.is_test {
+                    let (state, _) = read(self.clients, &self.settings.bucket).await?;
+                    let decision = state.decide(&request.reason, self.now, self.settings.limits);
+                    return Ok(answer(&decision, None));
+                }
                 self.request(&request.reason).await
             }
             Message::Ended { execution, outcome } => {
@@ -82,7 +87,7 @@ impl Gate<'_> {
                 self.continue_refused().await
             }
             Message::Tick => {
-                self.repair_lock().await?;
+                self.repair().await;
                 self.continue_refused().await
             }
             Message::Nothing => Ok(json!({"decision": "nothing"})),
@@ -109,7 +114,7 @@ impl Gate<'_> {
     }
 
     /// Starts the pipeline, and records the execution. Unverified against AWS [codepipeline-token]: that a second start
-    /// with the same token returns the same execution. A start that CodePipeline refuses is forgotten.
+    /// with the same token returns the same execution. Removes the start from the state if CodePipeline rejects it.
     async fn start(&self, reason: &Reason) -> Result<String> {
         let started = executions::start(
             self.clients,
@@ -137,16 +142,20 @@ impl Gate<'_> {
         Ok(execution)
     }
 
-    /// If a run may start: requests again what was refused. CloudWatch sends an event only when an alarm changes its
-    /// state, so every alarm that is in ALARM is set to OK; it goes off again if its metric still exceeds the limit.
+    /// If a run may start: repeats refused requests of the strategies that are on. CloudWatch sends an event only when an
+    /// alarm changes its state, so alarms in ALARM are set to OK; they go off again if their metric still exceeds the
+    /// limit.
     async fn continue_refused(&self) -> Result<Value> {
         let (state, _) = read(self.clients, &self.settings.bucket).await?;
         if state.closed(self.now, self.settings.limits).is_some() {
             return Ok(json!({"decision": "nothing"}));
         }
-        if let Some(data) = &state.refused_data {
+        if let (true, Some(data)) = (self.settings.on_data, &state.refused_data) {
             let again = Reason::new(data.kind, &data.detail, &format!("{}-again", data.event));
             return self.request(&again).await;
+        }
+        if !self.settings.on_drift {
+            return Ok(json!({"decision": "nothing"}));
         }
         let prefix = format!("{}{ALARMS}", self.settings.project);
         let alarms = cloudwatch::in_alarm(self.clients, &prefix).await?;
@@ -158,6 +167,14 @@ impl Gate<'_> {
         Ok(json!({"decision": "rearmed", "alarms": alarms}))
     }
 
+    /// Repairs the lock. A failure is logged: the request itself must be recorded, even if CodePipeline fails.
+    async fn repair(&self) {
+        if let Err(error) = self.repair_lock().await {
+            let message = mlops_core::error::message(&error);
+            write_stderr(&format!("cannot check the run in progress: {message}"));
+        }
+    }
+
     /// Releases the lock of an execution whose end was not announced, and continues the start of a gate that was
     /// interrupted and not invoked again.
     async fn repair_lock(&self) -> Result<()> {
@@ -167,8 +184,7 @@ impl Gate<'_> {
         };
         let Some(execution) = &running.execution else {
             if self.now.duration_since(running.time) >= INTERRUPTED {
-                // What fails is the old start; this message has its own answer.
-                let _ = self.start(&running.reason).await;
+                self.start(&running.reason).await?;
             }
             return Ok(());
         };
@@ -187,8 +203,8 @@ impl Gate<'_> {
             .await
     }
 
-    /// Changes the state, if `change` says that it did, and returns its result. Other gates may change it at the same
-    /// time: the change is made again on the new state then.
+    /// Applies `change` to the state and returns its result; the flag tells whether there is anything to write. If another
+    /// gate wrote the state concurrently, applies it to the new state again.
     async fn change<T>(&self, mut change: impl FnMut(&mut State) -> (T, bool)) -> Result<T> {
         let bucket = &self.settings.bucket;
         let mut backoff = Backoff::new(ATTEMPTS);

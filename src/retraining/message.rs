@@ -56,7 +56,7 @@ impl Message {
     /// Reads a message.
     ///
     /// # Errors
-    /// It is none that the gate knows (exit 2).
+    /// The event has an unknown form (exit 2).
     pub fn read(event: &[u8]) -> Result<Self> {
         let unknown = || {
             hinted(

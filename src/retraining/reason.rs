@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Maximum length of the text of a reason: that of a variable of CodePipeline is 1,000.
 const LONGEST: usize = 200;
 
-/// What asks for a retraining.
+/// The origin of a request for a retraining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReasonKind {
@@ -36,7 +36,7 @@ impl ReasonKind {
 /// Why a run is to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// What asks for it.
+    /// The origin of the request.
     pub kind: ReasonKind,
     /// The alarm, the version of the data, the schedule's time or the note.
     pub detail: String,

@@ -136,7 +136,7 @@ impl Why {
 pub struct Refusal {
     /// When.
     pub time: Timestamp,
-    /// What asked.
+    /// The request.
     pub reason: Reason,
     /// Why it was refused.
     #[serde(flatten)]
@@ -264,7 +264,7 @@ impl State {
         (time < until).then_some(Why::MaximumPerDay { until })
     }
 
-    /// Records that a run is being started. It uses the newest data, whatever asked for it.
+    /// Records that a run is being started. Every run uses the newest data, so that a refused request for it is obsolete.
     pub fn begin(&mut self, reason: &Reason, now: Timestamp) {
         self.remember(&reason.event);
         self.refused_data = None;
@@ -277,7 +277,7 @@ impl State {
         trim(&mut self.starts, STARTS);
     }
 
-    /// Forgets a start that CodePipeline refused: the same event may try again.
+    /// Removes a start that CodePipeline rejected, so that a retry of the event can start it.
     pub fn abandon(&mut self, event: &str) {
         self.starts
             .retain(|start| start.reason.event != event || start.execution.is_some());
@@ -311,7 +311,7 @@ impl State {
     }
 
     /// Records the end of an execution, or with `None` that the newest one was resumed. Returns false if the gate did
-    /// not start it, or knows that already.
+    /// not start it, or has recorded that already.
     pub fn end(&mut self, execution: &str, outcome: Option<Outcome>) -> bool {
         let newest = self.starts.len();
         let mut starts = self.starts.iter_mut().enumerate().rev();

@@ -44,7 +44,7 @@ pub struct Origin {
     /// The build of CodeBuild that started the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
-    /// Why it was started: `push`, or what asked the retrain gate for it.
+    /// Why it was started: `push`, or the reason of the request to the retrain gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How its model compares with others, if `mlops models compare --image --record` was run.

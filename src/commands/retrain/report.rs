@@ -81,7 +81,7 @@ impl Switched {
 /// The gate's answer.
 #[derive(Debug, Serialize)]
 pub struct Asked {
-    /// What was asked for.
+    /// The request.
     reason: String,
     /// Whether nothing was to be started.
     test: bool,

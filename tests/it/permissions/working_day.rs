@@ -272,6 +272,21 @@ pub(super) fn endless_build(recorder: &Recorder) {
     });
 }
 
+/// Retraining: the pipelines of the develop branch exist, and have nothing to train with.
+pub(super) fn retraining(recorder: &mut Recorder) {
+    // The first one deploys the gate.
+    let asked = recorder.plain("retrain now");
+    assert!(matches!(asked.code, Some(0 | 3)), "{}", asked.stderr);
+    let schedule = ["retrain", "schedule", "rate(7 days)"];
+    let _ = recorder.run("retrain schedule", &schedule).success();
+    for name in ["retrain on-data", "retrain on-drift", "retrain off"] {
+        let _ = recorder.plain(name).success();
+    }
+    let asked = ["retrain", "test", "--output", "json"];
+    let asked = recorder.run("retrain test", &asked);
+    assert!(matches!(asked.code, Some(0 | 3)), "{}", asked.stderr);
+}
+
 /// Validation and monitoring.
 pub(super) fn checks(recorder: &mut Recorder) {
     recorder.sandbox.write("train.csv", "y,x\n1.5,7\n2.5,8\n");

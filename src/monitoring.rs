@@ -3,6 +3,7 @@
 //! A [`MonitoringReport`] is built from the three files of an analysis and the baseline; it renders as a
 //! table and as one self-contained HTML page.
 
+use mlops_validation::capture::Unreadable;
 use mlops_validation::types::InferredType;
 use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 use serde::Serialize;
@@ -32,6 +33,9 @@ pub struct MonitoringReport {
     /// Minimum rows of production data for a run to count as healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_records: Option<u64>,
+    /// The captured requests that could not be read, and are not part of the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
 }
 
 /// One column in the baseline and now.
@@ -95,6 +99,7 @@ impl MonitoringReport {
             features,
             violations: violations.violations,
             minimum_records: None,
+            unreadable: None,
         }
     }
 
@@ -108,6 +113,7 @@ impl MonitoringReport {
             features: Vec::new(),
             violations: Vec::new(),
             minimum_records: None,
+            unreadable: None,
         }
     }
 
@@ -118,15 +124,37 @@ impl MonitoringReport {
         self
     }
 
-    /// Why the run is inconclusive: it found no violations in too few rows.
-    pub fn too_few(&self) -> Option<String> {
-        let minimum = self.minimum_records?;
-        (self.violations.is_empty() && self.rows < minimum).then(|| {
+    /// Adds the requests that could not be read, if there are any.
+    #[must_use]
+    pub fn without(mut self, unreadable: Unreadable) -> Self {
+        self.unreadable = Some(unreadable).filter(|found| found.invocations > 0);
+        self
+    }
+
+    /// Why the run does not count as healthy although it found no violations: too few rows, or requests that could not
+    /// be read.
+    pub fn inconclusive(&self) -> Option<String> {
+        if !self.violations.is_empty() {
+            return None;
+        }
+        let too_few = self.minimum_records.filter(|minimum| self.rows < *minimum);
+        let too_few = too_few.map(|minimum| {
             format!(
                 "not enough data: {}, and `monitor.minimum_records` is {minimum}",
                 counted(self.rows, "row")
             )
-        })
+        });
+        too_few.or_else(|| self.not_read())
+    }
+
+    /// The number of requests that could not be read, with the first reason.
+    fn not_read(&self) -> Option<String> {
+        let unreadable = self.unreadable.as_ref()?;
+        let first = unreadable.reasons.first().map_or("", String::as_str);
+        Some(format!(
+            "{} could not be read: {first}",
+            counted(unreadable.invocations, "captured request")
+        ))
     }
 
     /// Returns the features that drifted.

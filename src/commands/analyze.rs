@@ -33,7 +33,7 @@ pub async fn run(ctx: &Context) -> Result<Analyzed> {
     if environment.contains_key(job::VARIABLE) {
         let report = job::run(ctx.aws().await?, &environment).await;
         let told = match &report {
-            Ok(report) => match report.too_few() {
+            Ok(report) => match report.inconclusive() {
                 Some(reason) => analyzer::tell(&environment, Err(&reason)),
                 None => analyzer::tell(&environment, Ok(report.violations.len())),
             },

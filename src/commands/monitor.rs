@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::infra;
 use crate::monitoring::MonitoringReport;
 use crate::monitors::run::{
-    BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, compare, no_traffic,
+    BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, UNREADABLE, compare, no_traffic,
 };
 
 /// Monitor the model in production
@@ -157,7 +157,7 @@ async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let compared = compare(clients, comparison).await?;
     let (report, run) = compared.ok_or_else(|| no_traffic(&traffic, window))?;
     drop(task);
-    let is_fine = report.violations.is_empty() && report.too_few().is_none();
+    let is_fine = report.violations.is_empty() && report.inconclusive().is_none();
     Ok(Monitored {
         exit: if is_fine { Exit::Done } else { Exit::Refused },
         stored: store.run(&run).to_string(),
@@ -206,6 +206,11 @@ async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
     let endpoint = project.file.name.as_str();
     let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
         .requiring(project.file.monitor.minimum_records);
+    let unreadable = store.get(clients, &run, UNREADABLE).await?;
+    let report = match unreadable {
+        Some(bytes) => report.without(files::parse(UNREADABLE, &bytes)?),
+        None => report,
+    };
     if let Some(path) = &args.html {
         std::fs::write(path, report.html())
             .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;

@@ -223,7 +223,7 @@ pub struct MonitorSection {
     pub minimum_records: u64,
     /// Hours between two scheduled runs, and the length of their window.
     pub every_hours: u32,
-    /// Number of scheduled runs that the alarm looks at.
+    /// Number of most recent scheduled runs that the alarm evaluates.
     pub alarm_periods: u32,
     /// Number of them with violations that set it off.
     pub alarm_datapoints: u32,

@@ -133,7 +133,7 @@ fn meter(feature: &FeatureReport) -> String {
 }
 
 fn violations(report: &MonitoringReport) -> String {
-    if let Some(reason) = report.too_few() {
+    if let Some(reason) = report.inconclusive() {
         return format!("<h2>Violations</h2>\n<p>{}.</p>\n", escape(&reason));
     }
     if report.violations.is_empty() {
@@ -199,6 +199,7 @@ mod tests {
                 ..Violation::default()
             }],
             minimum_records: None,
+            unreadable: None,
         };
         let page = report.html();
         assert!(!page.contains("<script"), "{page}");

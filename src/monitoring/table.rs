@@ -36,14 +36,17 @@ impl fmt::Display for MonitoringReport {
             ))?;
         }
         writeln!(f)?;
-        if let Some(reason) = self.too_few() {
-            return writeln!(f, "{reason}");
+        if let Some(reason) = self.inconclusive() {
+            return writeln!(f, "{}", text::clean(&reason));
         }
         if self.violations.is_empty() {
             return writeln!(f, "no violations");
         }
         f.write_str(&violations(&self.violations))?;
         writeln!(f)?;
+        if let Some(reason) = self.not_read() {
+            writeln!(f, "{}", text::clean(&reason))?;
+        }
         writeln!(f, "{}", counted(self.violations.len() as u64, "violation"))
     }
 }

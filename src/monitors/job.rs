@@ -72,7 +72,7 @@ pub fn name(endpoint: &str) -> String {
 }
 
 /// Compares the traffic of the window with the baseline in the artifact bucket, stores the result, and writes metrics.
-/// Without traffic, the metrics say that the job ran.
+/// Without traffic, the metrics still record the run.
 ///
 /// # Errors
 /// The settings are not valid, there is no baseline, or a request fails.

@@ -15,7 +15,8 @@ fn namespace(endpoint: &str) -> String {
     format!("MLOps/Monitor/{endpoint}")
 }
 
-/// Writes the metrics of a run: `runs`, `records`, `violations`, and the distance of each feature, as AWS names it.
+/// Writes the metrics of a run: `runs`, `records`, `unreadable`, `violations`, and the distance of each feature, as AWS
+/// names it.
 pub(super) async fn publish(
     clients: &Clients,
     report: &MonitoringReport,
@@ -40,9 +41,12 @@ fn data(report: &MonitoringReport, schedule: &str, time: Timestamp) -> Vec<Value
             "MetricName": name, "Dimensions": dimensions, "Timestamp": time.as_second(), "Value": value, "Unit": unit,
         })
     };
+    let unreadable = report.unreadable.as_ref();
+    let unreadable = unreadable.map_or(0, |found| found.invocations);
     let mut data = vec![
         datum("runs".to_owned(), 1.0, "Count"),
         datum("records".to_owned(), report.rows as f64, "Count"),
+        datum("unreadable".to_owned(), unreadable as f64, "Count"),
     ];
     // Too few rows prove nothing: they neither set off an alarm nor end one.
     if report
@@ -73,6 +77,7 @@ mod tests {
             features: Vec::new(),
             violations: Vec::new(),
             minimum_records: Some(10),
+            unreadable: None,
         }
     }
 
@@ -86,7 +91,7 @@ mod tests {
                 .map(|it| it["MetricName"].as_str().unwrap().to_owned());
             names.collect()
         };
-        assert_eq!(names(10), ["runs", "records", "violations"]);
-        assert_eq!(names(9), ["runs", "records"]);
+        assert_eq!(names(10), ["runs", "records", "unreadable", "violations"]);
+        assert_eq!(names(9), ["runs", "records", "unreadable"]);
     }
 }

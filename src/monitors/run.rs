@@ -8,8 +8,8 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure};
-use mlops_validation::capture::Window;
-use mlops_validation::{self as validation, Baseline, Constraints, Format, Source, files};
+use mlops_validation::capture::{Window, profile_readable};
+use mlops_validation::{self as validation, Baseline, Constraints, Source, files};
 
 use crate::aws::monitoring_store::Store;
 use crate::aws::s3::S3Uri;
@@ -20,6 +20,9 @@ use crate::monitoring::MonitoringReport;
 pub const BASELINE_CONSTRAINTS: &str = "baseline_constraints.json";
 /// Its statistics.
 pub const BASELINE_STATISTICS: &str = "baseline_statistics.json";
+
+/// The captured requests that could not be read.
+pub const UNREADABLE: &str = "unreadable.json";
 
 /// What to compare.
 #[derive(Debug)]
@@ -68,11 +71,11 @@ pub async fn compare(
         .map(|object| Source::stream(object.to_string(), capture::opener(clients, object, None)))
         .collect();
     let known = baseline.clone();
-    let profiled = tokio::task::spawn_blocking(move || {
-        validation::profile(sources, &Format::Capture(window), Some(&known))
-    });
-    let profile = match profiled.await? {
-        Ok(profile) => profile,
+    // A client chooses the content of its requests: one that cannot be read must not end the comparison.
+    let profiled =
+        tokio::task::spawn_blocking(move || profile_readable(sources, window, Some(&known)));
+    let (profile, unreadable) = match profiled.await? {
+        Ok(profiled) => profiled,
         Err(error) if error.is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -83,6 +86,7 @@ pub async fn compare(
     let rules = baseline.constraints.rules_of(None).set;
     let suggested = Constraints::suggest_by(&statistics, rules);
     let mut results = vec![
+        (UNREADABLE, files::render(&unreadable)?),
         (BASELINE_CONSTRAINTS, files::render(&baseline.constraints)?),
         (files::STATISTICS, files::render(&statistics)?),
         (files::CONSTRAINTS, files::render(&suggested)?),
@@ -96,11 +100,13 @@ pub async fn compare(
         store.put(clients, &run, name, bytes).await?;
     }
     let report =
-        MonitoringReport::new(comparison.endpoint, &run, baseline, &statistics, violations);
-    Ok(Some((report.requiring(comparison.minimum_records), run)))
+        MonitoringReport::new(comparison.endpoint, &run, baseline, &statistics, violations)
+            .requiring(comparison.minimum_records)
+            .without(unreadable);
+    Ok(Some((report, run)))
 }
 
-/// The error of a window without traffic, for a person who asked for one.
+/// Builds the error of a window without traffic for `mlops monitor run`.
 pub fn no_traffic(address: &S3Uri, window: Window) -> anyhow::Error {
     let (when, hint) = if window == Window::default() {
         (

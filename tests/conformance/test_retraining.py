@@ -58,10 +58,11 @@ def ask(project, number):
 def test_a_person_starts_a_run_through_the_gate(project):
     project.succeeded("small-ml-develop", 1)
     assert status(project)["strategies"] is None
-    # The first request deploys the gate, with every strategy off.
-    tested = project.mlops("retrain", "test", "--event", "drift")
-    assert (tested["decision"], tested["test"]) == ("start", True)
-    assert status(project)["starts"] == []
+    ran = project.run(BIN, "retrain", "test")
+    assert ran.returncode == 2 and "not deployed" in ran.stderr, ran.stderr
+    # Nothing is deployed to switch it off.
+    assert project.mlops("retrain", "off")["action"] == "unchanged"
+    assert status(project)["strategies"] is None
     # A start that is refused leaves no lock: the next request is free.
     denied = {"Version": "2012-10-17", "Statement": [
         {"Effect": "Deny", "Action": "codepipeline:StartPipelineExecution", "Resource": "*"}
@@ -72,6 +73,10 @@ def test_a_person_starts_a_run_through_the_gate(project):
     assert ran.returncode == 4 and "StartPipelineExecution" in ran.stderr, ran.stderr
     assert status(project)["starts"] == []
     project.client("iam").delete_role_policy(**name)
+    # The first request has deployed the gate, with every strategy off.
+    tested = project.mlops("retrain", "test", "--event", "drift")
+    assert (tested["decision"], tested["test"]) == ("start", True)
+    assert status(project)["starts"] == []
     started = project.mlops("retrain", "now", "--note", "new labels \"}")
     assert started["decision"] == "start"
     assert started["reason"] == "manual: new labels __"
@@ -144,7 +149,8 @@ def test_a_new_version_of_the_data_starts_a_run(project):
     assert project.mlops("retrain", "on-data")["on_data"] is True
     clock.advance(project.endpoint, 25 * HOUR)
     before = len(status(project)["starts"])
-    project.write("data/train/more.csv", "a,b\n1,2\n")
+    more = Path(project.directory, "data/good.csv").read_text()
+    project.write("data/train/more.csv", more)
     pushed = project.mlops("data", "push", "data/train", "small")
     start = eventually(lambda: status(project)["starts"][before:])[0]
     assert start["reason"]["kind"] == "data"
@@ -193,20 +199,24 @@ def test_the_monitor_finds_drift_and_the_loop_closes(project):
     enabled = project.mlops("monitor", "enable")
     assert (enabled["action"], enabled["every_hours"]) == ("created", 24)
     shown = project.mlops("monitor", "status")
-    assert shown["enabled"] and len(shown["alarms"]) == 2
+    assert shown["enabled"] and len(shown["alarms"]) == 3
     project.mlops("retrain", "on-drift")
     before = len(status(project)["starts"])
     # A day without drift: rows of the training data.
     with open(Path(project.directory, "data/good.csv")) as file:
         fine = [line.strip().split(",", 1)[1] for line in file][1:]
     clock.advance(project.endpoint, HOUR)
+    # The first job ran at once, without traffic: that is neither silence nor drift, and every request could be read.
+    states = {alarm["alarm"]: alarm["state"] for alarm in project.mlops("monitor", "status")["alarms"]}
+    assert len(states) == 3 and "ALARM" not in states.values(), states
     capture(project, fine, clock.now(project.endpoint))
     clock.advance(project.endpoint, 24 * HOUR)
     eventually(lambda: len(results(project)), 1)
     # A day of July: it is warmer than in the training data.
     with open(Path(project.directory, "data/production/july.csv")) as file:
         july = [line.strip() for line in file]
-    capture(project, july, clock.now(project.endpoint))
+    # A client's request that the reader refuses does not end the analysis.
+    capture(project, [*july, "1,2"], clock.now(project.endpoint))
     clock.advance(project.endpoint, 24 * HOUR)
     eventually(lambda: len(results(project)), 2)
     metrics = project.client("cloudwatch").list_metrics(Namespace="MLOps/Monitor/small")["Metrics"]
@@ -219,7 +229,11 @@ def test_the_monitor_finds_drift_and_the_loop_closes(project):
     assert len(status(project)["starts"]) == before + 1
     newest = project.mlops("monitor", "status")["newest"]
     assert newest["violations"] >= 1 and newest["rows"] == len(july)
-    assert project.mlops("monitor", "report")["violations"]
+    report = project.mlops("monitor", "report")
+    assert report["violations"] and report["unreadable"]["invocations"] == 1
+    states = {alarm["alarm"]: alarm["state"] for alarm in project.mlops("monitor", "status")["alarms"]}
+    assert states["small-monitor-data-quality-unreadable"] == "ALARM", states
+    assert states["small-monitor-data-quality-missing"] == "OK", states
     assert project.mlops("monitor", "disable")["action"] == "deleted"
     assert project.mlops("monitor", "status")["enabled"] is False
     project.mlops("retrain", "off")
@@ -237,7 +251,7 @@ def test_an_end_that_was_not_announced_is_found(project):
     assert started["decision"] == "start"
     outcomes = [start["outcome"] for start in status(project)["starts"]]
     assert outcomes[0] == "succeeded"
-    assert ended(project, started["execution"])
+    assert ended(project, started["execution"]) == "succeeded"
 
 
 def test_what_is_wrong_is_said_before_anything_is_deployed(project):

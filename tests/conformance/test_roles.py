@@ -268,6 +268,10 @@ CALLS = {
     ("lambda:InvokeFunction", "retrain gate"): Call(
         "lambda", "invoke", arn("lambda", "function:flights-retrain-gate"), FunctionName="flights-retrain-gate",
     ),
+    ("cloudwatch:PutMetricData", "namespace `MLOps/Monitor/flights`"): Call(
+        "cloudwatch", "put_metric_data", "*", {"cloudwatch:namespace": "MLOps/Monitor/flights"},
+        Namespace="MLOps/Monitor/flights", MetricData=[{"MetricName": "runs", "Value": 1}],
+    ),
     ("cloudwatch:SetAlarmState", "alarm `flights-drift-data`"): Call(
         "cloudwatch", "set_alarm_state", arn("cloudwatch", "alarm:flights-drift-data"), AlarmName="flights-drift-data",
         StateValue="OK", StateReason="tested",

@@ -136,9 +136,10 @@ pub(super) async fn status(ctx: &Context) -> Result<ScheduleStatus> {
     let stack = Part::Monitoring.stack(&project.file.name);
     let outputs = infra::outputs(clients, &stack).await?;
     let enabled = outputs.is_some_and(|outputs| !outputs.is_empty());
-    let names = [
+    let names: [String; 3] = [
         format!("{name}-drift-data-quality"),
         format!("{name}-monitor-data-quality-missing"),
+        format!("{name}-monitor-data-quality-unreadable"),
     ];
     let store = Store::new(&platform.artifact_bucket, name);
     let (alarms, newest) = futures::try_join!(

@@ -255,7 +255,7 @@ fn rows(cloud: &Cloud) -> BTreeSet<String> {
                     text.push('|');
                     text.push_str(&shown);
                 }
-                // A function has a new revision when its policy has changed, and when that is taken back.
+                // Adding and removing a permission changes a function's revision.
                 found.insert(revision.replace_all(&text, "").into_owned());
             }
         }

@@ -99,8 +99,8 @@ const FUNCTION: Type = Type::new("AWS::Lambda::Function", "lambda")
     ])
     .delete("DeleteFunction", &[physical("FunctionName")]);
 
-/// A statement of a function's policy. Unverified against AWS [lambda-permission-id]: the form of the statement's id,
-/// which is also the resource's.
+/// A statement of a function's policy. Unverified against AWS [lambda-permission-id]: the format of the statement's id,
+/// which is also the resource's physical id.
 const PERMISSION: Type = Type::new("AWS::Lambda::Permission", "lambda")
     .create(
         "AddPermission",
@@ -190,7 +190,7 @@ fn permission(target: &Target<'_>, statement: &Value) -> Map<String, Value> {
     let principal = named.map(text_of).unwrap_or_default();
     let account = principal.strip_prefix("arn:aws:iam::");
     let account = account.and_then(|rest| rest.strip_suffix(":root"));
-    // The template names the account, and the statement its root, or both the ARN.
+    // For an account, the statement has the ARN of its root.
     let principal = match account {
         Some(account) if target.text("Principal") == account => account.to_owned(),
         _ => principal.clone(),

@@ -144,7 +144,8 @@ impl MonitoringReport {
                 counted(self.rows, "row")
             )
         });
-        too_few.or_else(|| self.not_read())
+        let reasons: Vec<String> = too_few.into_iter().chain(self.not_read()).collect();
+        Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty())
     }
 
     /// The number of requests that could not be read, with the first reason.

@@ -9,7 +9,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 use mlops_core::error::{Exit, Failure};
 use mlops_validation::capture::{Window, profile_readable};
-use mlops_validation::{self as validation, Baseline, Constraints, Source, files};
+use mlops_validation::statistics::Dataset;
+use mlops_validation::{
+    self as validation, Baseline, Constraints, Source, Statistics, Violations, files,
+};
 
 use crate::aws::monitoring_store::Store;
 use crate::aws::s3::S3Uri;
@@ -74,15 +77,19 @@ pub async fn compare(
     // A client chooses the content of its requests: one that cannot be read must not end the comparison.
     let profiled =
         tokio::task::spawn_blocking(move || profile_readable(sources, window, Some(&known)));
-    let (profile, unreadable) = match profiled.await? {
-        Ok(profiled) => profiled,
-        Err(error) if error.is_empty() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let statistics = profile.statistics();
+    let (profile, unreadable) = profiled.await??;
     let failed = |text: String| Failure::new(Exit::Failed, text);
-    let violations = validation::check(&profile, &statistics, baseline, now).map_err(failed)?;
-    let run = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let (statistics, violations) = match &profile {
+        Some(profile) => {
+            let statistics = profile.statistics();
+            let found = validation::check(profile, &statistics, baseline, now);
+            (statistics, found.map_err(failed)?)
+        }
+        None if unreadable.invocations == 0 => return Ok(None),
+        // Nothing could be read, which is the result.
+        None => (nothing(), Violations::default()),
+    };
+    let run = run_name(now);
     let rules = baseline.constraints.rules_of(None).set;
     let suggested = Constraints::suggest_by(&statistics, rules);
     let mut results = vec![
@@ -104,6 +111,20 @@ pub async fn compare(
             .requiring(comparison.minimum_records)
             .without(unreadable);
     Ok(Some((report, run)))
+}
+
+/// The statistics of no rows.
+fn nothing() -> Statistics {
+    Statistics {
+        version: 0.0,
+        dataset: Dataset { item_count: 0 },
+        features: Vec::new(),
+    }
+}
+
+/// The name of a run.
+pub(super) fn run_name(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string()
 }
 
 /// Builds the error of a window without traffic for `mlops monitor run`.

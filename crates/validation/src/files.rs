@@ -1,7 +1,7 @@
 //! Reads and writes the analyzer's files.
 
-use std::fs::Permissions;
-use std::io::{self, Write as _};
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::decode::{self, Encoding};
-use super::{Baseline, Constraints, DataError};
+use super::{Baseline, DataError};
 
 /// The statistics of the data.
 pub const STATISTICS: &str = "statistics.json";
@@ -25,24 +25,55 @@ impl Baseline {
     /// # Errors
     /// A file cannot be read or parsed.
     pub fn read(constraints: &Path, statistics: Option<&Path>) -> Result<Self, DataError> {
-        let parsed: Constraints = read(constraints)?;
-        parsed
-            .understood()
-            .map_err(|text| DataError::new(constraints.display().to_string(), text))?;
-        Ok(Self {
-            constraints: parsed,
+        let baseline = Self {
+            constraints: read(constraints)?,
             statistics: statistics.map(read).transpose()?,
-        })
+        };
+        baseline.understood(constraints)
+    }
+
+    /// Parses the bytes of a baseline's files, whose names are for errors.
+    ///
+    /// # Errors
+    /// A file cannot be parsed.
+    pub fn parse(
+        constraints: (&Path, &[u8]),
+        statistics: Option<(&Path, &[u8])>,
+    ) -> Result<Self, DataError> {
+        fn parsed<T: DeserializeOwned>((path, bytes): (&Path, &[u8])) -> Result<T, DataError> {
+            parse(&path.display().to_string(), bytes)
+        }
+        let baseline = Self {
+            constraints: parsed(constraints)?,
+            statistics: statistics.map(parsed).transpose()?,
+        };
+        baseline.understood(constraints.0)
+    }
+
+    fn understood(self, path: &Path) -> Result<Self, DataError> {
+        let result = self.constraints.understood();
+        result.map_err(|text| DataError::new(path.display().to_string(), text))?;
+        Ok(self)
     }
 }
+
+/// Maximum size of a file in bytes: statistics of 16,384 columns have 100 MB.
+pub const MAX_FILE: u64 = 256 << 20;
 
 /// Reads one file.
 ///
 /// # Errors
-/// The file cannot be read or parsed.
+/// The file cannot be read or parsed, or is larger than 256 MiB.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| DataError::new(&name, error.to_string()))?;
+    let failed = |error: io::Error| DataError::new(&name, error.to_string());
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+    if read.map_err(failed)? as u64 > MAX_FILE {
+        let message = format!("the file is larger than {} MiB", MAX_FILE >> 20);
+        return Err(DataError::new(&name, message));
+    }
     parse(&name, &bytes)
 }
 
@@ -187,6 +218,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
 #[expect(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::super::{Statistics, drift};
+    use crate::Constraints;
+
     use super::*;
 
     fn aws(name: &str) -> (PathBuf, serde_json::Value) {

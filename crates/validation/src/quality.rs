@@ -37,6 +37,7 @@ mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod truth;
 mod values;
 
 use classification::Named;
@@ -275,6 +276,8 @@ pub struct QualityReport {
     pub constraints: QualityConstraints,
     /// `constraint_violations.json`; `None` without a baseline.
     pub violations: Option<Violations>,
+    /// The metrics of the violations, by their names in the statistics.
+    pub violated: Vec<String>,
     /// Constraints of the baseline that could not be checked, because their metric was not computed
     /// or is not a number. They are not among the violations (AWS has none for them), so a report
     /// without violations is healthy only if this is empty.
@@ -322,14 +325,19 @@ pub fn analyse(
         .map(|baseline| check(&statistics, baseline, settings.rules))
         .transpose()
         .map_err(|message| DataError::new("the baseline", message))?;
-    let (violations, unchecked) = match checked {
-        Some(checked) => (Some(checked.violations), checked.unchecked),
-        None => (None, Vec::new()),
+    let (violations, violated, unchecked) = match checked {
+        Some(checked) => (
+            Some(checked.violations),
+            checked.violated,
+            checked.unchecked,
+        ),
+        None => (None, Vec::new(), Vec::new()),
     };
     Ok(QualityReport {
         constraints: QualityConstraints::suggest(&statistics),
         statistics,
         violations,
+        violated,
         unchecked,
         counts,
     })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::jsonl::Lines;
 use super::super::profile::{MAX_COLUMNS, Profile, Profiler, too_many_columns};
-use super::super::{Baseline, DataError, NO_ROWS, Source, decode};
+use super::super::{Baseline, DataError, Source, decode};
 use super::{Cell, MAX_LINE, MIXED, Table, Window, add, invocation};
 
 /// Maximum number of reasons in [`Unreadable::reasons`].
@@ -33,76 +33,182 @@ impl Unreadable {
     }
 }
 
+/// Maximum number of values of the invocations that wait for the shape of the columns.
+const MAX_PENDING: usize = 100_000;
+
 /// Profiles captured traffic as [`profile`](super::super::profile()) does, but counts and skips each
-/// invocation that cannot be read. An invocation of several rows is skipped as a whole. The first readable
-/// one decides whether values have names, and the number of columns without names. Lines that cannot be
-/// parsed have no time, so they count whatever the window is.
+/// invocation that cannot be read. An invocation of several rows is skipped as a whole. Lines that cannot be
+/// parsed have no time, so they count whatever the window is. Without a readable row, there is no profile.
+///
+/// Whether values have names, and how many there are without names, is decided by the first invocation that fits
+/// the baseline: the first one of all may be anybody's. If none of the first ones fits, or there is no baseline, by
+/// the most frequent shape of the first ones, or by the first one.
 ///
 /// # Errors
-/// A source that cannot be opened or decoded; no invocation can be read; no rows
-/// ([`DataError::is_empty`]) although all can.
+/// A source that cannot be opened or decoded.
 pub fn profile_readable(
     sources: Vec<Source>,
     window: Window,
     baseline: Option<&Baseline>,
-) -> Result<(Profile, Unreadable), DataError> {
-    let mut profiler = Profiler::new(baseline)?;
-    let mut named = None;
-    let mut skipped = Unreadable::default();
+) -> Result<(Option<Profile>, Unreadable), DataError> {
+    let mut reader = Reader::new(baseline)?;
     for source in sources {
         let name = source.name;
         let input = (source.open)().map_err(|error| DataError::unread(&name, error))?;
         let input = decode::decoded(&name, input.into_reader())?;
         let input = BufReader::with_capacity(256 * 1024, input);
-        read(
-            Lines::new(&name, input, MAX_LINE),
-            window,
-            &mut named,
-            &mut profiler,
-            &mut skipped,
-        )?;
+        reader.read(Lines::new(&name, input, MAX_LINE), window)?;
     }
-    let profile = profiler.finish().map_err(|error| {
-        // Not the error of data without traffic.
-        match skipped.reasons.first() {
-            Some(reason) if error.is_empty() => DataError::new(
-                "the captured traffic",
-                format!(
-                    "{NO_ROWS}, but {} invocations that cannot be read: {reason}",
-                    skipped.invocations
-                ),
-            ),
-            _ => error,
-        }
-    })?;
-    Ok((profile, skipped))
+    reader.finish()
 }
 
-/// Reads one source.
-fn read<R: BufRead>(
-    mut lines: Lines<'_, R>,
-    window: Window,
-    named: &mut Option<bool>,
-    profiler: &mut Profiler,
-    skipped: &mut Unreadable,
-) -> Result<(), DataError> {
-    let name = lines.name();
-    while let Some((number, line)) = lines.next_or_reason()? {
-        let rows = line
-            .and_then(|line| invocation(line, window))
-            .and_then(|rows| {
-                check(&rows, *named, profiler)?;
-                Ok(rows)
-            });
-        match rows {
-            Ok(rows) => rows
-                .into_iter()
-                .try_for_each(|row| add(row, named, profiler))
-                .map_err(|message| DataError::at(name, number, message))?,
-            Err(message) => skipped.push(name, number, message),
+/// The rows of an invocation, and where it was.
+struct Read {
+    name: String,
+    line: u64,
+    rows: Table,
+}
+
+impl Read {
+    /// Whether values have names, and the number of values without names.
+    fn shape(&self) -> (bool, usize) {
+        match self.rows.first() {
+            Some(row) if has_names(row) => (true, 0),
+            row => (false, row.map_or(0, Vec::len)),
         }
     }
-    Ok(())
+}
+
+struct Reader {
+    profiler: Profiler,
+    /// The names of the baseline's columns.
+    expected: Vec<String>,
+    /// Whether values have names, once that is decided.
+    named: Option<bool>,
+    /// Invocations that do not fit the baseline, until the shape is decided.
+    pending: Vec<Read>,
+    /// The number of their values.
+    values: usize,
+    skipped: Unreadable,
+}
+
+impl Reader {
+    fn new(baseline: Option<&Baseline>) -> Result<Self, DataError> {
+        let features = baseline.into_iter().flat_map(|it| &it.constraints.features);
+        Ok(Self {
+            profiler: Profiler::new(baseline)?,
+            expected: features.map(|feature| feature.name.clone()).collect(),
+            named: None,
+            pending: Vec::new(),
+            values: 0,
+            skipped: Unreadable::default(),
+        })
+    }
+
+    fn read<R: BufRead>(
+        &mut self,
+        mut lines: Lines<'_, R>,
+        window: Window,
+    ) -> Result<(), DataError> {
+        let name = lines.name().to_owned();
+        while let Some((number, line)) = lines.next_or_reason()? {
+            match line.and_then(|line| invocation(line, window)) {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => self.take(Read {
+                    name: name.clone(),
+                    line: number,
+                    rows,
+                })?,
+                Err(message) => self.skipped.push(&name, number, message),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an invocation, or keeps it until the shape is decided.
+    fn take(&mut self, read: Read) -> Result<(), DataError> {
+        if self.named.is_some() {
+            return self.add(read);
+        }
+        if self.expected.is_empty() || self.fits(&read.rows) {
+            self.add(read)?;
+            if self.named.is_some() {
+                for read in std::mem::take(&mut self.pending) {
+                    self.add(read)?;
+                }
+            }
+            return Ok(());
+        }
+        self.values += read.rows.iter().map(Vec::len).sum::<usize>().max(1);
+        self.pending.push(read);
+        if self.values > MAX_PENDING {
+            self.decide()?;
+        }
+        Ok(())
+    }
+
+    /// Whether an invocation has exactly the baseline's columns, or names them all.
+    fn fits(&self, rows: &Table) -> bool {
+        let expected = &self.expected;
+        rows.iter().all(|row| {
+            if !has_names(row) {
+                return row.len() == expected.len();
+            }
+            let names = row.iter().zip(0..).map(|((name, _), index)| match name {
+                Some(name) => name.as_str(),
+                None => expected.get(index).map_or("", String::as_str),
+            });
+            let names: HashSet<&str> = names.collect();
+            expected.iter().all(|name| names.contains(name.as_str()))
+        })
+    }
+
+    /// Adds the pending invocations, first one of the most frequent shape: it decides.
+    fn decide(&mut self) -> Result<(), DataError> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut counts: Vec<((bool, usize), usize)> = Vec::new();
+        for read in &pending {
+            let shape = read.shape();
+            if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == shape) {
+                *count += 1;
+            } else if counts.len() < MAX_COLUMNS {
+                counts.push((shape, 1));
+            }
+        }
+        // Of equal numbers, the earliest.
+        counts.reverse();
+        if let Some((shape, _)) = counts.iter().max_by_key(|(_, count)| *count)
+            && let Some(first) = pending.iter().position(|read| read.shape() == *shape)
+        {
+            let first = pending.remove(first);
+            self.add(first)?;
+        }
+        pending.into_iter().try_for_each(|read| self.add(read))
+    }
+
+    fn add(&mut self, read: Read) -> Result<(), DataError> {
+        let Read { name, line, rows } = read;
+        if let Err(message) = check(&rows, self.named, &self.profiler) {
+            self.skipped.push(&name, line, message);
+            return Ok(());
+        }
+        rows.into_iter()
+            .try_for_each(|row| add(row, &mut self.named, &mut self.profiler))
+            .map_err(|message| DataError::at(name, line, message))
+    }
+
+    fn finish(mut self) -> Result<(Option<Profile>, Unreadable), DataError> {
+        self.decide()?;
+        match self.profiler.finish() {
+            Ok(profile) => Ok((Some(profile), self.skipped)),
+            Err(error) if error.is_empty() => Ok((None, self.skipped)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn has_names(row: &[Cell]) -> bool {
+    row.iter().any(|(name, _)| name.is_some())
 }
 
 /// Refuses an invocation before any of its rows is added.
@@ -110,7 +216,6 @@ fn check(rows: &Table, named: Option<bool>, profiler: &Profiler) -> Result<(), S
     let Some(first) = rows.first() else {
         return Ok(());
     };
-    let has_names = |row: &Vec<Cell>| row.iter().any(|(name, _)| name.is_some());
     let named = named.unwrap_or_else(|| has_names(first));
     if rows.iter().any(|row| has_names(row) != named) {
         return Err(MIXED.to_owned());
@@ -161,6 +266,7 @@ fn check_names(rows: &Table, profiler: &Profiler) -> Result<(), String> {
 mod tests {
     use std::io::Cursor;
 
+    use super::super::super::{Constraints, Format};
     use super::*;
 
     fn event(input: &str, encoding: &str) -> String {
@@ -170,12 +276,18 @@ mod tests {
         )
     }
 
-    fn profiled(files: &[&[String]]) -> Result<(Profile, Unreadable), DataError> {
+    fn sources(files: &[&[String]]) -> Vec<Source> {
         let sources = files.iter().enumerate().map(|(i, lines)| {
             let text = lines.join("\n");
             Source::stream(format!("f{i}"), move || Ok(Cursor::new(text)))
         });
-        profile_readable(sources.collect(), Window::default(), None)
+        sources.collect()
+    }
+
+    fn profiled(files: &[&[String]]) -> (Profile, Unreadable) {
+        let found = profile_readable(sources(files), Window::default(), None);
+        let (profile, skipped) = found.unwrap();
+        (profile.unwrap(), skipped)
     }
 
     #[test]
@@ -192,8 +304,8 @@ mod tests {
             good.clone(),
         ];
         let named = [event("{\"a\":1}", "JSON"), good.clone()];
-        let (profile, skipped) = profiled(&[&lines, &named]).unwrap();
-        let (expected, none) = profiled(&[&[good.clone(), good.clone(), good.clone()]]).unwrap();
+        let (profile, skipped) = profiled(&[&lines, &named]);
+        let (expected, none) = profiled(&[&[good.clone(), good.clone(), good.clone()]]);
         assert_eq!(profile.statistics(), expected.statistics());
         assert_eq!(none, Unreadable::default());
         assert_eq!(skipped.invocations, 7);
@@ -222,7 +334,7 @@ mod tests {
             event(&format!("{{{}}}", members.join(",")), "JSON"),
             event("{\"d\":1,\"a\":2}", "JSON"),
         ];
-        let (profile, skipped) = profiled(&[&lines]).unwrap();
+        let (profile, skipped) = profiled(&[&lines]);
         assert_eq!((profile.rows(), profile.columns()), (2, 2));
         let expected = [
             "f0, line 2: the column `b` occurs twice",
@@ -233,20 +345,72 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_bounded_and_nothing_readable_is_an_error() {
+    fn reasons_are_bounded_and_nothing_readable_is_no_profile() {
         let mut lines = vec!["x".to_owned(); 50];
-        let error = profiled(&[&lines]).unwrap_err();
-        assert!(!error.is_empty());
-        let error = error.to_string();
+        let read = |lines: &[String]| {
+            profile_readable(sources(&[lines]), Window::default(), None).unwrap()
+        };
+        let (profile, skipped) = read(&lines);
+        assert!(profile.is_none());
+        assert_eq!(skipped.invocations, 50);
         assert!(
-            error.contains("no rows, but 50 invocations that cannot be read: f0, line 1: not a"),
-            "{error}"
+            skipped.reasons[0].starts_with("f0, line 1: not a"),
+            "{skipped:?}"
         );
-        assert!(profiled(&[&[]]).unwrap_err().is_empty());
+        let (profile, skipped) = read(&[]);
+        assert!(profile.is_none() && skipped == Unreadable::default());
         lines.push(event("1", "CSV"));
-        let (profile, skipped) = profiled(&[&lines]).unwrap();
+        let (profile, skipped) = profiled(&[&lines]);
         assert_eq!((profile.rows(), skipped.invocations), (1, 50));
         assert_eq!(skipped.reasons.len(), MAX_REASONS);
+    }
+
+    /// Rows and skipped invocations, with a baseline of the columns `a` and `b`.
+    fn with_baseline(lines: &[String]) -> (u64, u64, Vec<String>) {
+        let table = Source::stream("t", || Ok("a,b\n1,2\n3,4\n".as_bytes()));
+        let profile = super::super::super::profile(vec![table], &Format::Csv, None).unwrap();
+        let baseline = Baseline {
+            constraints: Constraints::suggest(&profile.statistics()),
+            statistics: None,
+        };
+        let found = profile_readable(sources(&[lines]), Window::default(), Some(&baseline));
+        let (profile, skipped) = found.unwrap();
+        let profile = profile.unwrap();
+        let names = profile.statistics().features.into_iter().map(|it| it.name);
+        (profile.rows(), skipped.invocations, names.collect())
+    }
+
+    #[test]
+    fn the_first_request_does_not_decide_what_the_others_mean() {
+        let (fits, named) = (event("1,2", "CSV"), event("{\"b\":1,\"a\":2}", "JSON"));
+        for first in ["7", "7,8,9", "{\"zz\":1}", "{\"a\":1}"] {
+            let encoding = if first.starts_with('{') {
+                "JSON"
+            } else {
+                "CSV"
+            };
+            let first = event(first, encoding);
+            let columns = vec!["a".to_owned(), "b".to_owned()];
+            let lines = [first.clone(), first.clone(), fits.clone(), fits.clone()];
+            assert_eq!(with_baseline(&lines), (2, 2, columns));
+        }
+        let lines = [event("7", "CSV"), named.clone(), fits.clone(), named];
+        assert_eq!(with_baseline(&lines).0, 2);
+    }
+
+    #[test]
+    fn if_none_fits_the_most_frequent_shape_decides() {
+        let wide = event("7,8,9", "CSV");
+        let lines = [
+            event("7", "CSV"),
+            wide.clone(),
+            event("{\"z\":1}", "JSON"),
+            wide,
+        ];
+        let columns = ["a", "b", "_c2"].map(str::to_owned).to_vec();
+        assert_eq!(with_baseline(&lines), (2, 2, columns));
+        let many = vec![event("7,8,9", "CSV"); MAX_PENDING / 3 + 2];
+        assert_eq!(with_baseline(&many).0, many.len() as u64);
     }
 
     #[test]
@@ -255,11 +419,11 @@ mod tests {
         bytes.extend(b"\n\xff\n");
         let long = event(&"2".repeat(1_000), "CSV");
         bytes.extend(format!("{long}\n\n{}", event("3", "CSV")).into_bytes());
-        let (mut profiler, mut skipped) = (Profiler::new(None).unwrap(), Unreadable::default());
+        let mut reader = Reader::new(None).unwrap();
         let lines = Lines::new("f", &bytes[..], 300);
-        let window = Window::default();
-        read(lines, window, &mut None, &mut profiler, &mut skipped).unwrap();
-        assert_eq!(profiler.finish().unwrap().rows(), 2);
+        reader.read(lines, Window::default()).unwrap();
+        let (profile, skipped) = reader.finish().unwrap();
+        assert_eq!(profile.unwrap().rows(), 2);
         assert_eq!(skipped.invocations, 2);
         assert!(skipped.reasons[0].starts_with("f, line 2: byte 0xff is not"));
         assert!(skipped.reasons[1].starts_with("f, line 3: the line is longer"));

@@ -5,11 +5,9 @@ use std::io::{BufReader, Read};
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
+use super::super::capture::MAX_LINE;
 use super::super::lines::JsonLines;
 use super::super::{DataError, Source, decode};
-
-/// Maximum length of a line in bytes: an endpoint's payload is at most 25 MB.
-const MAX_LINE: usize = 32 * 1024 * 1024;
 
 /// Minimum size of a block in bytes, unless its source ends.
 const BLOCK: usize = 512 * 1024;
@@ -25,6 +23,8 @@ pub(super) struct Chunk {
     text: String,
     /// Number of each line in the source, from 1, and its end in the text.
     lines: Vec<(u64, usize)>,
+    /// Lines that are too long or not UTF-8: their numbers, and why they cannot be read.
+    pub(super) unreadable: Vec<(u64, String)>,
     /// Number of lines in earlier chunks.
     pub(super) before: u64,
 }
@@ -38,6 +38,18 @@ impl Chunk {
             start = *end + 1;
             (*number, line)
         })
+    }
+
+    /// Refuses lines that cannot be read.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub(super) fn all_readable(&self) -> Result<(), DataError> {
+        let first = self.unreadable.first();
+        first.map_or(
+            Ok(()),
+            |(number, message)| Err(self.error(*number, message)),
+        )
     }
 
     /// An error in a line.
@@ -112,7 +124,7 @@ impl Reader {
             if at_end {
                 self.current = None;
             }
-            if !chunk.lines.is_empty() {
+            if !chunk.lines.is_empty() || !chunk.unreadable.is_empty() {
                 chunk.before = self.before;
                 self.before += chunk.lines.len() as u64;
                 return Ok(Some(chunk));
@@ -136,11 +148,13 @@ impl Open {
     /// Reads one block; true if it is the last one.
     fn chunk(&mut self) -> Result<(Chunk, bool), DataError> {
         let mut bytes = Vec::new();
-        let mut lines = Vec::new();
+        let mut chunk = Chunk {
+            name: self.name.clone(),
+            ..Chunk::default()
+        };
         let mut at_end = false;
         while bytes.len() < BLOCK {
-            let read = self.lines.advance();
-            if !read.map_err(|error| DataError::unread(&self.name, error))? {
+            if !self.advance()? {
                 at_end = true;
                 break;
             }
@@ -150,35 +164,57 @@ impl Open {
                     "the line is longer than {} MiB: is it JSON Lines?",
                     MAX_LINE >> 20
                 );
-                return Err(DataError::at(&self.name, self.number, message));
+                chunk.unreadable.push((self.number, message));
+                // The rest of the line.
+                while self.lines.is_cut() && self.advance()? {}
+                break;
             }
             let line = self.lines.line().trim_ascii();
             if !line.is_empty() {
                 bytes.extend_from_slice(line);
-                lines.push((self.number, bytes.len()));
+                chunk.lines.push((self.number, bytes.len()));
                 // No character extends across lines, although all of them are checked at once.
                 bytes.push(b'\n');
             }
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            let number = lines
-                .iter()
-                .find(|(_, end)| at < *end)
-                .map_or(self.number, |line| line.0);
-            let byte = error.as_bytes().get(at).copied().unwrap_or_default();
-            let message = format!(
-                "byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
-            );
-            DataError::at(&self.name, number, message)
-        })?;
-        let chunk = Chunk {
-            name: self.name.clone(),
-            text,
-            lines,
-            before: 0,
+        chunk.text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => chunk.without_other_bytes(error.as_bytes()),
         };
         Ok((chunk, at_end))
+    }
+
+    fn advance(&mut self) -> Result<bool, DataError> {
+        let read = self.lines.advance();
+        read.map_err(|error| DataError::unread(&self.name, error))
+    }
+}
+
+impl Chunk {
+    /// Moves the lines that are not UTF-8 to the unreadable ones; returns the text of the others.
+    fn without_other_bytes(&mut self, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        let mut start = 0;
+        for (number, end) in std::mem::take(&mut self.lines) {
+            let line = &bytes[start..end];
+            start = end + 1;
+            match std::str::from_utf8(line) {
+                Ok(line) => {
+                    text.push_str(line);
+                    self.lines.push((number, text.len()));
+                    text.push('\n');
+                }
+                Err(error) => {
+                    let byte = line.get(error.valid_up_to()).copied().unwrap_or_default();
+                    let message = format!(
+                        "byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+                    );
+                    self.unreadable.push((number, message));
+                }
+            }
+        }
+        self.unreadable.sort_by_key(|(number, _)| *number);
+        text
     }
 }
 
@@ -236,9 +272,12 @@ mod tests {
     fn the_first_error_is_reported() {
         let error = |text: &[u8]| {
             let sources = vec![source("a", b"ok\n".to_vec()), source("b", text.to_vec())];
-            let fails = |chunk: &Chunk| match chunk.lines().find(|(_, line)| *line == "bad") {
-                Some((number, _)) => Err(chunk.error(number, "bad line")),
-                None => Ok(()),
+            let fails = |chunk: &Chunk| {
+                chunk.all_readable()?;
+                match chunk.lines().find(|(_, line)| *line == "bad") {
+                    Some((number, _)) => Err(chunk.error(number, "bad line")),
+                    None => Ok(()),
+                }
             };
             each(sources, fails, Ok).unwrap_err().to_string()
         };
@@ -255,12 +294,29 @@ mod tests {
     }
 
     #[test]
-    fn lines_longer_than_any_payload_are_refused() {
-        let long = Source::stream("a", || Ok(std::io::repeat(b'1').take(33 << 20)));
-        let error = each(vec![long], |_| Ok(()), Ok).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "a, line 1: the line is longer than 32 MiB: is it JSON Lines?"
-        );
+    fn lines_that_cannot_be_read_are_set_apart() {
+        let long = std::io::repeat(b'1').take(129 << 20);
+        let text = b"a\n\xff\nb\n".chain(long).chain(&b"\nc"[..]);
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        each(
+            vec![Source::stream("s", || Ok(text))],
+            |chunk| {
+                let lines = chunk
+                    .lines()
+                    .map(|(number, line)| (number, line.to_owned()));
+                Ok((lines.collect::<Vec<_>>(), chunk.unreadable.clone()))
+            },
+            |(lines, more)| {
+                found.extend(lines);
+                unreadable.extend(more);
+                Ok(())
+            },
+        )
+        .unwrap();
+        let line = |number: u64, text: &str| (number, text.to_owned());
+        assert_eq!(found, [line(1, "a"), line(3, "b"), line(5, "c")]);
+        let long = "the line is longer than 128 MiB: is it JSON Lines?";
+        assert!(unreadable[0].1.starts_with("byte 0xff is not UTF-8"));
+        assert_eq!((unreadable[0].0, &unreadable[1]), (2, &line(4, long)));
     }
 }

@@ -50,6 +50,14 @@ pub struct JoinCounts {
     pub early_labels: u64,
     /// Ground truth records whose id no captured event has.
     pub labels_without_prediction: u64,
+    /// Captured events that cannot be read, or whose prediction cannot.
+    pub unreadable_predictions: u64,
+    /// The first of them: file, line and reason.
+    pub first_unreadable_prediction: Option<String>,
+    /// Ground truth records that cannot be read.
+    pub unreadable_labels: u64,
+    /// The first of them: file, line and reason.
+    pub first_unreadable_label: Option<String>,
     /// Joined rows, or rows of a table, in which the prediction or the label is missing. They do not
     /// count in the metrics.
     pub incomplete_rows: u64,
@@ -78,11 +86,18 @@ impl AddAssign for JoinCounts {
         self.late_labels += other.late_labels;
         self.early_labels += other.early_labels;
         self.labels_without_prediction += other.labels_without_prediction;
+        self.unreadable_predictions += other.unreadable_predictions;
+        let first = self.first_unreadable_prediction.take();
+        self.first_unreadable_prediction = first.or(other.first_unreadable_prediction);
+        self.unreadable_labels += other.unreadable_labels;
+        let first = self.first_unreadable_label.take();
+        self.first_unreadable_label = first.or(other.first_unreadable_label);
         self.incomplete_rows += other.incomplete_rows;
     }
 }
 
-/// Joins captured traffic with ground truth.
+/// Joins captured traffic with ground truth. Lines that cannot be read are counted and skipped: clients choose the
+/// content of their requests, and a label can be corrected by a later one.
 pub(super) fn join(
     captures: Vec<Source>,
     labels: Vec<Source>,
@@ -91,18 +106,17 @@ pub(super) fn join(
     classes: &Classes,
 ) -> Result<(Tally, JoinCounts), DataError> {
     let mut records = Records::default();
+    let mut counts = JoinCounts::default();
     chunks::each(
         labels,
-        |chunk| read_labels(chunk, settings, classes),
-        |part| {
+        |chunk| Ok(read_labels(chunk, settings, classes)),
+        |(part, more)| {
             records.append(&part);
+            counts += more;
             Ok(())
         },
     )?;
-    let mut counts = JoinCounts {
-        labels: records.len() as u64,
-        ..JoinCounts::default()
-    };
+    counts.labels = records.len() as u64;
     let table = records.into_table();
     counts.duplicate_labels = table.duplicates;
     let bounds = Bounds::of(window);
@@ -165,34 +179,57 @@ impl<'a> Converter<'a> {
     }
 }
 
-fn read_labels(
-    chunk: &Chunk,
-    settings: &Settings,
-    classes: &Classes,
-) -> Result<Records, DataError> {
+fn read_labels(chunk: &Chunk, settings: &Settings, classes: &Classes) -> (Records, JoinCounts) {
     let mut records = Records::default();
-    let mut converter = Converter::new(settings.problem, classes);
-    let mut labels = Vec::new();
+    let mut counts = JoinCounts::default();
+    let mut reader = LabelReader::new(settings, classes);
+    let mut refuse = |number: u64, message: &str| {
+        counts.unreadable_labels += 1;
+        let first = &mut counts.first_unreadable_label;
+        first.get_or_insert_with(|| chunk.error(number, message).to_string());
+    };
     for (number, line) in chunk.lines() {
-        let mut read = || {
-            let event = Event::parse(line)?;
-            let id = event.id().ok_or("the record has no eventId")?;
-            if event.is_captured {
-                return Err(
-                    "the line has captured data, and only ground truth is expected".to_owned(),
-                );
-            }
-            labels_of(&event, settings, &mut converter, &mut labels)?;
-            if labels.len() > MAX_ROWS {
-                return Err(format!("more than {MAX_ROWS} rows"));
-            }
-            records.push(hash::of_text(id.as_bytes()), &labels);
-            labels.clear();
-            Ok(())
-        };
-        read().map_err(|message| chunk.error(number, &message))?;
+        match reader.read(line) {
+            Ok((id, labels)) => records.push(id, labels),
+            Err(message) => refuse(number, &message),
+        }
     }
-    Ok(records)
+    for (number, message) in &chunk.unreadable {
+        refuse(*number, message);
+    }
+    (records, counts)
+}
+
+/// Reads records of ground truth.
+pub(super) struct LabelReader<'a> {
+    settings: &'a Settings,
+    converter: Converter<'a>,
+    labels: Vec<f64>,
+}
+
+impl<'a> LabelReader<'a> {
+    pub(super) fn new(settings: &'a Settings, classes: &'a Classes) -> Self {
+        Self {
+            settings,
+            converter: Converter::new(settings.problem, classes),
+            labels: Vec::new(),
+        }
+    }
+
+    /// The hash of a record's id, and its labels.
+    pub(super) fn read(&mut self, line: &str) -> Result<(u64, &[f64]), String> {
+        let event = Event::parse(line)?;
+        let id = event.id().ok_or("the record has no eventId")?;
+        if event.is_captured {
+            return Err("the line has captured data, and only ground truth is expected".to_owned());
+        }
+        self.labels.clear();
+        labels_of(&event, self.settings, &mut self.converter, &mut self.labels)?;
+        if self.labels.len() > MAX_ROWS {
+            return Err(format!("more than {MAX_ROWS} rows"));
+        }
+        Ok((hash::of_text(id.as_bytes()), &self.labels))
+    }
 }
 
 fn labels_of(
@@ -220,6 +257,9 @@ fn read_predictions(
     settings: &Settings,
     classes: &Classes,
 ) -> Result<(Tally, JoinCounts), DataError> {
+    if table.is_none() {
+        chunk.all_readable()?;
+    }
     let mut reader = Predictions {
         settings,
         converter: Converter::new(settings.problem, classes),
@@ -245,11 +285,18 @@ fn read_predictions(
             };
             reader.event(&event, hash, place, table.find(hash))
         };
-        let outcome = read().map_err(|message| chunk.error(number, &message))?;
-        if let Outcome::Mismatch(message) = outcome {
-            let place = format!("{}, line {number}: {message}", short(&chunk.name));
-            reader.counts.first_mismatch.get_or_insert(place);
+        match read() {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::Mismatch(message)) => {
+                let place = format!("{}, line {number}: {message}", short(&chunk.name));
+                reader.counts.first_mismatch.get_or_insert(place);
+            }
+            Err(message) if table.is_some() => reader.refuse(chunk, number, &message),
+            Err(message) => return Err(chunk.error(number, &message)),
         }
+    }
+    for (number, message) in &chunk.unreadable {
+        reader.refuse(chunk, *number, message);
     }
     Ok((Tally::of(reader.rows, settings), reader.counts))
 }
@@ -268,6 +315,13 @@ struct Predictions<'a> {
 }
 
 impl Predictions<'_> {
+    /// Counts an event that cannot be read.
+    fn refuse(&mut self, chunk: &Chunk, number: u64, message: &str) {
+        self.counts.unreadable_predictions += 1;
+        let first = &mut self.counts.first_unreadable_prediction;
+        first.get_or_insert_with(|| chunk.error(number, message).to_string());
+    }
+
     /// Adds the rows of one event that has these labels.
     fn event(
         &mut self,
@@ -303,7 +357,10 @@ impl Predictions<'_> {
             .map_err(|error| format!("endpointOutput: {error}"))?;
         let before = self.rows.label.len();
         let added = self.columns(&content, labels.len());
-        let found = added.map_err(|error| format!("endpointOutput: {error}"))?;
+        let found = added.map_err(|error| {
+            self.rows.truncate(before);
+            format!("endpointOutput: {error}")
+        })?;
         if found == labels.len() {
             self.rows.label.extend_from_slice(labels);
             self.rows.end_event(id);

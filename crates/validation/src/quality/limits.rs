@@ -142,6 +142,8 @@ impl QualityConstraints {
 pub struct Checked {
     /// The violations, as AWS writes them.
     pub violations: Violations,
+    /// The metrics of the violations, by their names in the statistics.
+    pub violated: Vec<String>,
     /// Constraints that could not be checked: the metric was not computed, or is not a number.
     pub unchecked: Vec<String>,
 }
@@ -191,6 +193,7 @@ pub fn check(
         if !is_violation {
             continue;
         }
+        checked.violated.push(metric.clone());
         let known = problem.limits().iter().find(|limit| limit.metric == metric);
         let name = known.map_or(metric.as_str(), |limit| limit.name);
         let order = problem.order();
@@ -232,6 +235,21 @@ fn violation(name: &str, value: f64, deviation: f64, constraint: &QualityConstra
 
 /// The members of a file by the type of the model.
 impl QualityConstraints {
+    /// Checks that the file has constraints of this type of model, and that each can be parsed.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub fn fit(&self, problem: Problem) -> Result<(), String> {
+        let limits = self.of(problem);
+        let limits =
+            limits.ok_or_else(|| format!("there are no {}_constraints", problem.prefix()))?;
+        for (metric, value) in limits {
+            let _: QualityConstraint = serde_json::from_value(value.clone())
+                .map_err(|error| format!("the constraint of `{metric}`: {error}"))?;
+        }
+        Ok(())
+    }
+
     /// The constraints of a type of model.
     pub fn of(&self, problem: Problem) -> Option<&Map<String, Value>> {
         match problem {

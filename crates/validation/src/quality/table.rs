@@ -222,6 +222,7 @@ impl TableReader<'_> {
         chunks::each(
             sources,
             |chunk| {
+                chunk.all_readable()?;
                 let mut rows = jsonl_rows(chunk, settings, classes, attributes)?;
                 set_masks(&mut rows, chunk.before);
                 Ok(Tally::of(rows, settings))

@@ -104,6 +104,7 @@ fn every_way_to_miss_a_label_is_counted() {
         early_labels: 1,
         labels_without_prediction: 2,
         incomplete_rows: 1,
+        ..JoinCounts::default()
     };
     assert_eq!(report.counts, expected);
     assert_eq!(report.counts.join_rate(), Some(5.0 / 7.0));
@@ -218,13 +219,22 @@ fn bad_lines_are_named() {
         ),
         (good.clone(), "{".to_owned(), "g0, line 1: not JSON"),
     ] {
-        let error = run(
+        // It is counted and skipped; the other pair is joined.
+        let other = (captured("other", "1", INSIDE), truth("other", "1"));
+        let counts = run(
             &regression(),
-            vec![format!("\n{capture}")],
-            vec![label],
+            vec![format!("\n{capture}\n{}", other.0)],
+            vec![format!("{label}\n{}", other.1)],
             window(),
         )
-        .unwrap_err();
+        .unwrap()
+        .counts;
+        assert_eq!(counts.joined, 1, "{message}");
+        let found = (counts.unreadable_predictions, counts.unreadable_labels);
+        let is_label = message.starts_with('g');
+        assert_eq!(found, (u64::from(!is_label), u64::from(is_label)));
+        let first = counts.first_unreadable_prediction;
+        let error = first.or(counts.first_unreadable_label).unwrap();
         assert!(error.starts_with(message), "{error}");
     }
 }

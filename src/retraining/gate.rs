@@ -72,13 +72,17 @@ impl Gate<'_> {
     /// A request to AWS failed; the message may be sent again.
     pub async fn handle(&self, message: &Message) -> Result<Value> {
         match message {
+            Message::Request(request) if request.is_test => {
+                let (mut state, _) = read(self.clients, &self.settings.bucket).await?;
+                // As a request would, but only here.
+                if let Some((execution, outcome)) = self.unannounced_end(&state).await? {
+                    state.end(&execution, Some(outcome));
+                }
+                let decision = state.decide(&request.reason, self.now, self.settings.limits);
+                Ok(answer(&decision, None))
+            }
             Message::Request(request) => {
                 self.repair().await;
-                if request.is_test {
-                    let (state, _) = read(self.clients, &self.settings.bucket).await?;
-                    let decision = state.decide(&request.reason, self.now, self.settings.limits);
-                    return Ok(answer(&decision, None));
-                }
                 self.request(&request.reason).await
             }
             Message::Ended { execution, outcome } => {
@@ -179,28 +183,40 @@ impl Gate<'_> {
     /// interrupted and not invoked again.
     async fn repair_lock(&self) -> Result<()> {
         let (state, _) = read(self.clients, &self.settings.bucket).await?;
-        let Some(running) = state.running() else {
-            return Ok(());
-        };
-        let Some(execution) = &running.execution else {
+        if let Some(running) = state.running()
+            && running.execution.is_none()
+        {
             if self.now.duration_since(running.time) >= INTERRUPTED {
                 self.start(&running.reason).await?;
             }
             return Ok(());
+        }
+        match self.unannounced_end(&state).await? {
+            Some((execution, outcome)) => {
+                self.change(|state| ((), state.end(&execution, Some(outcome))))
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The execution that holds the lock although it has ended, and how it ended.
+    async fn unannounced_end(&self, state: &State) -> Result<Option<(String, Outcome)>> {
+        let Some(execution) = state.running().and_then(|it| it.execution.clone()) else {
+            return Ok(None);
         };
         let pipeline = Pipeline {
             name: self.settings.pipeline.clone(),
             kind: PipelineKind::Ml,
             tag: None,
         };
-        let found = executions::state(self.clients, &pipeline, execution).await?;
+        let found = executions::state(self.clients, &pipeline, &execution).await?;
         let outcome = match found {
-            Some(found) if !found.is_over() => return Ok(()),
+            Some(found) if !found.is_over() => return Ok(None),
             Some(found) => Outcome::of(found.as_str()).unwrap_or(Outcome::Failed),
             None => Outcome::Deleted,
         };
-        self.change(|state| ((), state.end(execution, Some(outcome))))
-            .await
+        Ok(Some((execution, outcome)))
     }
 
     /// Applies `change` to the state and returns its result; the flag tells whether there is anything to write. If another

@@ -274,7 +274,7 @@ pub(super) struct Log {
     stream: String,
     /// The last part of the log of the current invocation.
     tail: Mutex<Vec<u8>>,
-    /// Markers in the output, and who waits for them: everything before a marker was read.
+    /// Markers in the output, and their waiters: everything before a marker was read.
     marks: Mutex<Vec<(String, oneshot::Sender<()>)>>,
 }
 
@@ -296,7 +296,7 @@ impl Log {
         self.keep(rest);
     }
 
-    /// The first marker in these lines: its position, and who waits for it.
+    /// The position of the first marker in these lines, and its waiter.
     fn next_mark(&self, lines: &[(i64, String)]) -> Option<(usize, oneshot::Sender<()>)> {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if marks.is_empty() {
@@ -342,7 +342,7 @@ impl Log {
         let (reached, reach) = oneshot::channel();
         {
             let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-            // Who no longer waits does not need its marker.
+            // Drops markers whose waiter is gone.
             marks.retain(|(_, reached)| !reached.is_closed());
             marks.push((line.clone(), reached));
         }

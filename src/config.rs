@@ -41,7 +41,8 @@ pub use problem::toml_problem;
 pub use project::{Project, ProjectFile};
 pub use sections::{
     ArchitectureSection, Branches, Builder, CodeProvider, CodeSource, DataSection, ImageSection,
-    LocalSection, MonitorSection, NetworkAccess, PipelineSection, Runtime, ValidateSection,
+    LocalSection, ModelQualitySection, MonitorSection, NetworkAccess, PipelineSection, ProblemType,
+    Runtime, ValidateSection,
 };
 
 #[cfg(feature = "local")]
@@ -459,6 +460,10 @@ pub enum GateVariable {
     CoolDownHours,
     /// Maximum number of starts in 24 hours.
     MaximumPerDay,
+    /// Whether alarms request runs.
+    OnDrift,
+    /// Whether new versions of the data set request runs.
+    OnData,
 }
 
 impl GateVariable {
@@ -470,6 +475,8 @@ impl GateVariable {
             Self::Pipeline => "MLOPS_PIPELINE",
             Self::CoolDownHours => "MLOPS_COOL_DOWN_HOURS",
             Self::MaximumPerDay => "MLOPS_MAXIMUM_PER_DAY",
+            Self::OnDrift => "MLOPS_ON_DRIFT",
+            Self::OnData => "MLOPS_ON_DATA",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Monitoring reports: production data compared with its baseline.
 //!
 //! A [`MonitoringReport`] is built from the three files of an analysis and the baseline; it renders as a
-//! table and as one self-contained HTML page.
+//! table and as one self-contained HTML page. [`model_quality`] compares predictions with labels.
 
 use mlops_validation::capture::Unreadable;
 use mlops_validation::types::InferredType;
@@ -9,6 +9,7 @@ use mlops_validation::{Baseline, Statistics, Violation, Violations, drift};
 use serde::Serialize;
 
 mod html;
+pub mod model_quality;
 mod shape;
 mod table;
 

@@ -58,6 +58,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("data push", &["mlops data push data/train --local"]),
     (
+        "data label push",
+        &["mlops data label push labels.csv --id event_id --label delay"],
+    ),
+    (
         "data versions",
         &["mlops data versions flights --limit 5 --output json"],
     ),

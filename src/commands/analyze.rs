@@ -11,8 +11,7 @@ use serde::Serialize;
 use crate::analyzer::{self, Analysis};
 use crate::config::analyzer_environment;
 use crate::context::Context;
-use crate::monitoring::MonitoringReport;
-use crate::monitors::job;
+use crate::monitors::{AnyReport, job};
 use crate::output::Report;
 
 /// Summary of the analysis, for the job's log.
@@ -22,7 +21,7 @@ pub enum Analyzed {
     /// A job of Model Monitor.
     Analysis(Analysis),
     /// A job of the project's own schedule.
-    Monitor(Box<MonitoringReport>),
+    Monitor(AnyReport),
 }
 
 /// Runs the job described by the environment. Violations are not a failure: they are reported in
@@ -35,14 +34,14 @@ pub async fn run(ctx: &Context) -> Result<Analyzed> {
         let told = match &report {
             Ok(report) => match report.inconclusive() {
                 Some(reason) => analyzer::tell(&environment, Err(&reason)),
-                None => analyzer::tell(&environment, Ok(report.violations.len())),
+                None => analyzer::tell(&environment, Ok(report.violations())),
             },
             Err(error) => analyzer::tell(&environment, Err(&mlops_core::error::message(error))),
         };
         // The analysis failed; report that even if the message cannot be written.
         let report = report?;
         told?;
-        return Ok(Analyzed::Monitor(Box::new(report)));
+        return Ok(Analyzed::Monitor(report));
     }
     let analysis = tokio::task::spawn_blocking(move || analyzer::run(&environment, now)).await??;
     Ok(Analyzed::Analysis(analysis))

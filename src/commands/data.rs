@@ -15,12 +15,14 @@ use crate::infra;
 use crate::output::Report;
 
 mod diff;
+mod label;
 mod pull;
 mod push;
 mod verify;
 mod versions;
 
 pub use diff::{DiffArgs, DiffReport};
+pub use label::{LabelCommand, LabelPushReport};
 pub use pull::{PullArgs, PullReport};
 pub use push::{PushArgs, PushReport};
 pub use verify::{VerifyArgs, VerifyReport};
@@ -64,6 +66,9 @@ pub enum DataCommand {
     ///
     /// Example: mlops data verify flights
     Verify(VerifyArgs),
+    /// Push labels of predictions, for the model quality monitor
+    #[command(subcommand)]
+    Label(LabelCommand),
 }
 
 /// The bucket that stores data sets.
@@ -158,6 +163,9 @@ pub async fn run(ctx: &Context, command: &DataCommand) -> Result<DataReport> {
         DataCommand::Verify(args) => verify::run(ctx, project, args)
             .await
             .map(DataReport::Verified),
+        DataCommand::Label(command) => label::run(ctx, project, command)
+            .await
+            .map(DataReport::Labelled),
     }
 }
 
@@ -175,6 +183,8 @@ pub enum DataReport {
     Pulled(PullReport),
     /// `mlops data verify`
     Verified(VerifyReport),
+    /// `mlops data label push`
+    Labelled(LabelPushReport),
 }
 
 impl Report for DataReport {
@@ -182,7 +192,9 @@ impl Report for DataReport {
         let problems = match self {
             Self::Verified(report) => &report.problems,
             Self::Pulled(report) => &report.problems,
-            Self::Pushed(_) | Self::Versions(_) | Self::Difference(_) => return Exit::Done,
+            Self::Pushed(_) | Self::Versions(_) | Self::Difference(_) | Self::Labelled(_) => {
+                return Exit::Done;
+            }
         };
         if problems.is_empty() {
             Exit::Done
@@ -200,6 +212,7 @@ impl std::fmt::Display for DataReport {
             Self::Difference(report) => report.fmt(f),
             Self::Pulled(report) => report.fmt(f),
             Self::Verified(report) => report.fmt(f),
+            Self::Labelled(report) => report.fmt(f),
         }
     }
 }

@@ -1,27 +1,26 @@
 //! `mlops monitor`: compares production data with the baseline.
 
+mod data_quality;
+mod model_quality;
 mod report;
 mod schedule;
+mod status;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_validation::capture::Window;
-use mlops_validation::{Baseline, files};
 use serde::Serialize;
 
-use self::schedule::{ScheduleStatus, Switched};
-use crate::aws::Clients;
+use self::model_quality::Suggested;
+use self::schedule::Switched;
+use self::status::ScheduleStatus;
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3::S3Uri;
-use crate::config::Project;
 use crate::context::Context;
-use crate::infra;
-use crate::monitoring::MonitoringReport;
-use crate::monitors::run::{
-    BASELINE_CONSTRAINTS, BASELINE_STATISTICS, Comparison, UNREADABLE, compare, no_traffic,
-};
+use crate::infra::Platform;
+use crate::monitors::{AnyReport, MonitorKind};
 
 /// Monitor the model in production
 #[derive(Debug, clap::Subcommand)]
@@ -33,6 +32,10 @@ pub enum MonitorCommand {
     /// prediction is matched with the baseline's first column, and the features with the following
     /// columns in order. Exits with 3 if there are violations.
     ///
+    /// With `--kind model-quality`, compares predictions with their labels (`mlops data label push`)
+    /// as `[monitor.model_quality]` describes, and the model's metrics with the limits of the baseline,
+    /// which `--suggest` creates.
+    ///
     /// Example: mlops monitor run --hours 24
     Run(RunArgs),
     /// Compare captured traffic by a schedule, and set off an alarm on violations
@@ -40,7 +43,9 @@ pub enum MonitorCommand {
     /// Stores the project's baseline in the artifact bucket, and deploys a schedule of EventBridge
     /// that starts a Processing job of the analyzer every `monitor.every_hours`. The job compares the
     /// traffic of that time, stores the result, and writes metrics. The alarm PROJECT-drift-data-quality
-    /// goes off on violations. Run it again after a change of the baseline or of mlops.toml.
+    /// goes off on violations. With `[monitor.model_quality]`, a second job compares predictions with
+    /// labels (alarm PROJECT-drift-model-quality). Run it again after a change of the baseline or of
+    /// mlops.toml.
     ///
     /// Example: mlops monitor enable
     Enable,
@@ -73,6 +78,12 @@ pub struct RunArgs {
     /// The location of the captured traffic [default: that of the live endpoint]
     #[arg(long, value_name = "S3-URI")]
     capture: Option<S3Uri>,
+    /// What to compare
+    #[arg(long, value_enum, default_value_t)]
+    kind: MonitorKind,
+    /// Write the metrics as the baseline's limits instead (model-quality)
+    #[arg(long)]
+    suggest: bool,
 }
 
 /// Selects a result for `monitor report`, and its format.
@@ -80,7 +91,10 @@ pub struct RunArgs {
 pub struct ReportArgs {
     /// The run to show [default: the newest]
     run: Option<String>,
-    /// Write the report as an HTML page with a chart per drifted feature
+    /// The monitor
+    #[arg(long, value_enum, default_value_t)]
+    kind: MonitorKind,
+    /// Write the report as an HTML page with a chart per drifted feature (data-quality)
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -89,7 +103,7 @@ pub struct ReportArgs {
 #[derive(Debug, Serialize)]
 pub struct Monitored {
     #[serde(flatten)]
-    report: MonitoringReport,
+    report: AnyReport,
     /// The result's location in S3.
     stored: String,
     /// The page that was written.
@@ -99,12 +113,27 @@ pub struct Monitored {
     exit: Exit,
 }
 
+impl Monitored {
+    /// The result of a run that was made now: it is healthy, or exits with 3.
+    fn now(report: AnyReport, stored: &S3Uri) -> Self {
+        let is_fine = report.violations() == 0 && report.inconclusive().is_none();
+        Self {
+            report,
+            stored: stored.to_string(),
+            page: None,
+            exit: if is_fine { Exit::Done } else { Exit::Refused },
+        }
+    }
+}
+
 /// The result of a command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum MonitorReport {
     /// `run`, `report`
     Monitored(Box<Monitored>),
+    /// `run --suggest`
+    Suggested(Suggested),
     /// `enable`, `disable`
     Switched(Switched),
     /// `status`
@@ -114,117 +143,58 @@ pub enum MonitorReport {
 /// Runs the monitor, schedules it, or shows a result.
 pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<MonitorReport> {
     Ok(match command {
-        MonitorCommand::Run(args) => {
-            MonitorReport::Monitored(Box::new(Box::pin(analyse(ctx, args)).await?))
-        }
-        MonitorCommand::Report(args) => {
-            MonitorReport::Monitored(Box::new(Box::pin(show(ctx, args)).await?))
-        }
+        MonitorCommand::Run(args) => match (args.kind, args.suggest) {
+            (MonitorKind::DataQuality, true) => {
+                return Err(Failure::usage("--suggest is for `--kind model-quality`")).hint(
+                    "create the baseline of data quality with `mlops validate --suggest DATA`",
+                );
+            }
+            (MonitorKind::DataQuality, false) => {
+                MonitorReport::Monitored(Box::new(Box::pin(data_quality::run(ctx, args)).await?))
+            }
+            (MonitorKind::ModelQuality, false) => {
+                MonitorReport::Monitored(Box::new(Box::pin(model_quality::run(ctx, args)).await?))
+            }
+            (MonitorKind::ModelQuality, true) => {
+                MonitorReport::Suggested(Box::pin(model_quality::suggest(ctx, args)).await?)
+            }
+        },
+        MonitorCommand::Report(args) => MonitorReport::Monitored(Box::new(match args.kind {
+            MonitorKind::DataQuality => Box::pin(data_quality::show(ctx, args)).await?,
+            MonitorKind::ModelQuality => Box::pin(model_quality::show(ctx, args)).await?,
+        })),
         MonitorCommand::Enable => MonitorReport::Switched(schedule::enable(ctx).await?),
         MonitorCommand::Disable => MonitorReport::Switched(schedule::disable(ctx).await?),
-        MonitorCommand::Status => MonitorReport::Status(schedule::status(ctx).await?),
+        MonitorCommand::Status => MonitorReport::Status(status::status(ctx).await?),
     })
 }
 
-async fn analyse(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
-    let project = ctx.project()?;
-    let baseline = baseline(&project)?;
-    let window = Window {
-        since: match args.hours {
-            Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
-            None => args.since,
-        },
-        until: args.until,
-    };
-    let clients = ctx.aws_for(&project).await?;
-    let platform = infra::platform(clients, &project).await?;
-    let endpoint = project.file.name.as_str();
+impl RunArgs {
+    /// The time of the traffic.
+    fn window(&self, ctx: &Context) -> Window {
+        Window {
+            since: match self.hours {
+                Some(hours) => Some(ctx.now() - jiff::SignedDuration::from_hours(hours.into())),
+                None => self.since,
+            },
+            until: self.until,
+        }
+    }
+
+    /// Where the traffic of an endpoint was captured.
+    fn traffic(&self, platform: &Platform, endpoint: &str) -> S3Uri {
+        match &self.capture {
+            Some(address) => address.clone(),
+            None => monitoring_store::captured(&platform.capture_bucket, endpoint),
+        }
+    }
+}
+
+/// The results of a monitor: the endpoint has the project's name, and the artifact bucket has the results.
+fn store(platform: &Platform, endpoint: &str, kind: MonitorKind) -> Store {
     let store = Store::new(&platform.artifact_bucket, endpoint);
-    let traffic = match &args.capture {
-        Some(address) => address.clone(),
-        None => monitoring_store::captured(&platform.capture_bucket, endpoint),
-    };
-    let task = ctx.progress.items("comparing captured traffic", 1);
-    let comparison = Comparison {
-        endpoint,
-        store: &store,
-        traffic: &traffic,
-        window,
-        baseline,
-        minimum_records: project.file.monitor.minimum_records,
-        now: ctx.now(),
-    };
-    let compared = compare(clients, comparison).await?;
-    let (report, run) = compared.ok_or_else(|| no_traffic(&traffic, window))?;
-    drop(task);
-    let is_fine = report.violations.is_empty() && report.inconclusive().is_none();
-    Ok(Monitored {
-        exit: if is_fine { Exit::Done } else { Exit::Refused },
-        stored: store.run(&run).to_string(),
-        page: None,
-        report,
-    })
-}
-
-/// Reads the baseline of the project.
-fn baseline(project: &Project) -> Result<Baseline> {
-    let directory = project.path(&project.file.monitor.baseline);
-    let mut baseline = Baseline::read(
-        &directory.join(files::CONSTRAINTS),
-        Some(&directory.join(files::STATISTICS)),
-    )
-    .hint("create a baseline with `mlops validate --suggest DATA`")?;
-    if let (None, Some(rules)) = (baseline.constraints.rule_set(), project.file.validate.rules) {
-        baseline.constraints.set_rules(rules);
+    match kind {
+        MonitorKind::DataQuality => store,
+        MonitorKind::ModelQuality => store.of(kind.as_str()),
     }
-    Ok(baseline)
-}
-
-async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> {
-    let project = ctx.project()?;
-    let clients = ctx.aws_for(&project).await?;
-    let store = store(clients, &project).await?;
-    let run = store.find(clients, args.run.as_deref()).await?;
-    let read = async |name: &str| -> Result<Vec<u8>> {
-        store.get(clients, &run, name).await?.ok_or_else(|| {
-            Failure::new(
-                Exit::Failed,
-                format!("{} is incomplete: {name} is missing", store.run(&run)),
-            )
-        })
-    };
-    let violations = files::parse(files::VIOLATIONS, &read(files::VIOLATIONS).await?)?;
-    let statistics = files::parse(files::STATISTICS, &read(files::STATISTICS).await?)?;
-    let constraints = read(BASELINE_CONSTRAINTS).await?;
-    let before = store.get(clients, &run, BASELINE_STATISTICS).await?;
-    let baseline = Baseline {
-        constraints: files::parse(BASELINE_CONSTRAINTS, &constraints)?,
-        statistics: before
-            .map(|bytes| files::parse(BASELINE_STATISTICS, &bytes))
-            .transpose()?,
-    };
-    let endpoint = project.file.name.as_str();
-    let report = MonitoringReport::new(endpoint, &run, &baseline, &statistics, violations)
-        .requiring(project.file.monitor.minimum_records);
-    let unreadable = store.get(clients, &run, UNREADABLE).await?;
-    let report = match unreadable {
-        Some(bytes) => report.without(files::parse(UNREADABLE, &bytes)?),
-        None => report,
-    };
-    if let Some(path) = &args.html {
-        std::fs::write(path, report.html())
-            .map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", path.display())))?;
-    }
-    Ok(Monitored {
-        report,
-        stored: store.run(&run).to_string(),
-        page: args.html.clone(),
-        exit: Exit::Done,
-    })
-}
-
-/// The endpoint has the project's name; results are in the platform's artifact bucket.
-async fn store(clients: &Clients, project: &Project) -> Result<Store> {
-    let bucket = infra::platform(clients, project).await?.artifact_bucket;
-    Ok(Store::new(bucket, project.file.name.as_str()))
 }

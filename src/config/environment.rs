@@ -254,6 +254,7 @@ pub fn endpoint_overrides() -> Vec<String> {
 const ANALYZER: &[&str] = &[
     "MLOPS_MONITOR",
     "MLOPS_MONITOR_CAPTURE",
+    "MLOPS_MONITOR_DELAY",
     "MLOPS_MONITOR_ENDPOINT",
     "MLOPS_MONITOR_HOURS",
     "MLOPS_MONITOR_MINIMUM",

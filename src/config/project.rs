@@ -103,6 +103,9 @@ impl ProjectFile {
 /// Maximum length of a rule's name (`PutRule`), which consists of project, `-image-` and the branch's image tag.
 const LONGEST_RULE: usize = 64;
 
+/// Maximum delay of labels, in hours: 90 days.
+const LONGEST_DELAY: u32 = 2160;
+
 impl ProjectFile {
     /// Returns the branches whose pushes start pipelines.
     pub fn delivered(&self) -> Vec<BranchName> {
@@ -155,7 +158,27 @@ impl ProjectFile {
                 return Err(format!("monitor.{key} must be between 1 and {most}"));
             }
         }
-        Ok(())
+        let Some(quality) = &monitor.model_quality else {
+            return Ok(());
+        };
+        let wrong = |text: String| Err(format!("monitor.model_quality: {text}"));
+        if let Err(error) = quality.settings() {
+            return wrong(error);
+        }
+        if quality.delay_hours > LONGEST_DELAY {
+            return wrong(format!("delay_hours is at most {LONGEST_DELAY}"));
+        }
+        let attributes = quality.variables();
+        let special = |c: char| !(c.is_ascii_alphanumeric() || "_-.$[]@ ".contains(c));
+        match attributes
+            .iter()
+            .find(|(_, text)| text.contains(special) || text.len() > 128)
+        {
+            Some((name, _)) => wrong(format!(
+                "{name} has a character that is neither a letter, a digit nor one of `_-.$[]@` and the space, or is longer than 128"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_delivery(&self) -> Result<(), String> {
@@ -257,6 +280,29 @@ impl Project {
             )));
         }
         std::fs::read(&path).with_context(doing)
+    }
+
+    /// Returns a directory of the project that `mlops.toml` names, and creates it if necessary.
+    ///
+    /// # Errors
+    /// It cannot be created, or a link leads out of the project.
+    pub fn directory(&self, relative: &Path) -> Result<PathBuf> {
+        let path = self.path(relative);
+        let shown = path.display();
+        let doing = || format!("cannot create {shown}");
+        let root = self.root.canonicalize().with_context(doing)?;
+        // The deepest part that exists decides where the rest would be.
+        let existing = path.ancestors().find(|it| it.exists());
+        let existing = existing.unwrap_or(&self.root);
+        if !existing
+            .canonicalize()
+            .with_context(doing)?
+            .starts_with(&root)
+        {
+            return Err(Failure::usage(format!("{shown} leads out of the project")));
+        }
+        std::fs::create_dir_all(&path).with_context(doing)?;
+        Ok(path)
     }
 
     /// Returns the origin of each value of `mlops.toml`, by its path (`deploy.instance_type`).

@@ -227,6 +227,8 @@ pub struct MonitorSection {
     pub alarm_periods: u32,
     /// Number of them with violations that set it off.
     pub alarm_datapoints: u32,
+    /// The monitor of model quality.
+    pub model_quality: Option<ModelQualitySection>,
 }
 
 impl Default for MonitorSection {
@@ -237,7 +239,90 @@ impl Default for MonitorSection {
             every_hours: 24,
             alarm_periods: 1,
             alarm_datapoints: 1,
+            model_quality: None,
         }
+    }
+}
+
+/// `[monitor.model_quality]`: how predictions are compared with labels. The keys have the names of the settings of AWS's
+/// analyzer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelQualitySection {
+    /// The type of the model.
+    pub problem_type: ProblemType,
+    /// The prediction in the captured output: a position from 0, a name or a JSON path.
+    #[serde(default)]
+    pub inference_attribute: Option<String>,
+    /// The probability of the positive class, for a binary classification.
+    #[serde(default)]
+    pub probability_attribute: Option<String>,
+    /// The probability from which a prediction is positive.
+    #[serde(default)]
+    pub probability_threshold: Option<f64>,
+    /// The label in a record with several values.
+    #[serde(default)]
+    pub ground_truth_attribute: Option<String>,
+    /// Hours that labels arrive after predictions: the window of a scheduled run ends this long before the run.
+    #[serde(default)]
+    pub delay_hours: u32,
+}
+
+/// The type of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemType {
+    /// Predicts a number.
+    Regression,
+    /// Predicts one of two classes.
+    BinaryClassification,
+    /// Predicts one of several classes.
+    MulticlassClassification,
+}
+
+impl ModelQualitySection {
+    /// The settings of AWS's analyzer, by name; those that are not set are empty.
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        let problem = match self.problem_type {
+            ProblemType::Regression => "Regression",
+            ProblemType::BinaryClassification => "BinaryClassification",
+            ProblemType::MulticlassClassification => "MulticlassClassification",
+        };
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        // Most models return one value for each row.
+        let is_first = self.inference_attribute.is_none() && self.probability_attribute.is_none();
+        let prediction = if is_first {
+            "0".to_owned()
+        } else {
+            text(&self.inference_attribute)
+        };
+        let threshold = self.probability_threshold.map(|value| value.to_string());
+        [
+            ("problem_type", problem.to_owned()),
+            ("inference_attribute", prediction),
+            ("probability_attribute", text(&self.probability_attribute)),
+            (
+                "probability_threshold_attribute",
+                threshold.unwrap_or_default(),
+            ),
+            ("ground_truth_attribute", text(&self.ground_truth_attribute)),
+        ]
+    }
+
+    /// The settings of the analysis.
+    ///
+    /// # Errors
+    /// The first key that is missing, invalid or does not fit the problem type.
+    pub fn settings(&self) -> Result<mlops_validation::quality::Settings, String> {
+        let variables = self.variables();
+        let settings = mlops_validation::quality::Settings::parse(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name)?;
+            Some(found.1.as_str())
+        });
+        // The only key with another name.
+        settings.map_err(|error| {
+            error.replace("probability_threshold_attribute", "probability_threshold")
+        })
     }
 }
 

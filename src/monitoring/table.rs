@@ -3,6 +3,7 @@
 use std::fmt;
 
 use mlops_core::text;
+use mlops_validation::Violation;
 
 use super::{Bin, FeatureReport, MonitoringReport, counted, distance};
 
@@ -35,24 +36,34 @@ impl fmt::Display for MonitoringReport {
                 self.features.iter().map(row),
             ))?;
         }
-        writeln!(f)?;
-        if let Some(reason) = self.inconclusive() {
-            return writeln!(f, "{}", text::clean(&reason));
-        }
-        if self.violations.is_empty() {
-            return writeln!(f, "no violations");
-        }
-        f.write_str(&violations(&self.violations))?;
-        writeln!(f)?;
-        if let Some(reason) = self.not_read() {
-            writeln!(f, "{}", text::clean(&reason))?;
-        }
-        writeln!(f, "{}", counted(self.violations.len() as u64, "violation"))
+        verdict(f, self.inconclusive(), &self.violations, self.not_read())
     }
 }
 
+/// Writes why a run does not count as healthy, or its violations with a note.
+pub(super) fn verdict(
+    f: &mut fmt::Formatter<'_>,
+    inconclusive: Option<String>,
+    found: &[Violation],
+    note: Option<String>,
+) -> fmt::Result {
+    writeln!(f)?;
+    if let Some(reason) = inconclusive {
+        return writeln!(f, "{}", text::clean(&reason));
+    }
+    if found.is_empty() {
+        return writeln!(f, "no violations");
+    }
+    f.write_str(&violations(found))?;
+    writeln!(f)?;
+    if let Some(note) = note {
+        writeln!(f, "{}", text::clean(&note))?;
+    }
+    writeln!(f, "{}", counted(found.len() as u64, "violation"))
+}
+
 /// Renders violations as a table of at most 80 columns.
-pub fn violations(violations: &[mlops_validation::Violation]) -> String {
+pub fn violations(violations: &[Violation]) -> String {
     text::table(
         &["FEATURE", "CHECK", "DESCRIPTION"],
         violations.iter().map(|violation| {

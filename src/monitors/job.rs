@@ -8,14 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::quote;
 use mlops_validation::capture::Window;
-use mlops_validation::{Baseline, files};
+use mlops_validation::quality::{self, QualityConstraints};
+use mlops_validation::{Baseline, Statistics, files};
+use serde::de::DeserializeOwned;
 
-use super::publish::publish;
+use super::model_quality::{self, QualityComparison};
+use super::publish::{self, publish};
 use super::run::{Comparison, compare};
+use super::{AnyReport, KINDS, MonitorKind};
 use crate::aws::Clients;
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3;
 use crate::monitoring::MonitoringReport;
+use crate::monitoring::model_quality::ModelQualityReport;
 
 /// The variable with the kind of the monitor: only a job of the schedule has it.
 pub const VARIABLE: &str = "MLOPS_MONITOR";
@@ -23,9 +28,10 @@ pub const VARIABLE: &str = "MLOPS_MONITOR";
 /// Captured traffic reaches S3 minutes after the request: each window ends this long before the job.
 const LAG: SignedDuration = SignedDuration::from_mins(15);
 
-/// The settings of a job. Each is a variable of its own, because SageMaker allows 256 characters for one.
+/// The settings of a job, one variable each, because SageMaker limits the value of a variable to 256 characters.
 #[derive(Debug)]
 struct Settings {
+    kind: MonitorKind,
     /// The endpoint, which has the project's name.
     endpoint: String,
     /// The bucket of the captured traffic.
@@ -34,6 +40,8 @@ struct Settings {
     results_bucket: String,
     /// Length of the window, in hours.
     hours: u32,
+    /// Hours between the window's end and the job, in addition to [`LAG`].
+    delay: u32,
     /// When the job was due.
     time: Timestamp,
     /// Minimum rows for a run to count as healthy.
@@ -49,80 +57,112 @@ impl Settings {
             value.ok_or_else(|| Failure::usage(format!("{name} is not set, or not valid")))
         }
         let kind = environment.get(VARIABLE).map_or("", String::as_str);
-        if kind != "data-quality" {
-            return Err(Failure::usage(format!(
-                "{VARIABLE} is `{}`; it can be data-quality",
-                quote::short(kind)
-            )));
-        }
+        let kind = MonitorKind::parse(kind).ok_or_else(|| {
+            let known = KINDS.map(MonitorKind::as_str).join(" or ");
+            let kind = quote::short(kind);
+            Failure::usage(format!("{VARIABLE} is `{kind}`; it can be {known}"))
+        })?;
         Ok(Self {
+            kind,
             endpoint: value(environment, "ENDPOINT")?,
             capture_bucket: value(environment, "CAPTURE")?,
             results_bucket: value(environment, "RESULTS")?,
             hours: value(environment, "HOURS")?,
+            delay: if environment.contains_key("MLOPS_MONITOR_DELAY") {
+                value(environment, "DELAY")?
+            } else {
+                0
+            },
             time: value(environment, "TIME")?,
             minimum_records: value(environment, "MINIMUM")?,
         })
     }
 }
 
-/// The name of the data quality monitor of an endpoint, in metrics.
-pub fn name(endpoint: &str) -> String {
-    format!("{endpoint}-data-quality")
-}
-
-/// Compares the traffic of the window with the baseline in the artifact bucket, stores the result, and writes metrics.
+/// Runs the monitor that the variables describe on the traffic of its window, stores the result, and writes metrics.
 /// Without traffic, the metrics still record the run.
 ///
 /// # Errors
 /// The settings are not valid, there is no baseline, or a request fails.
-pub async fn run(
-    clients: &Clients,
-    environment: &BTreeMap<String, String>,
-) -> Result<MonitoringReport> {
+pub async fn run(clients: &Clients, environment: &BTreeMap<String, String>) -> Result<AnyReport> {
     let settings = Settings::read(environment)?;
     let endpoint = settings.endpoint.as_str();
-    let store = Store::new(&settings.results_bucket, endpoint);
-    let until = settings.time - LAG;
+    let until = settings.time - LAG - SignedDuration::from_hours(settings.delay.into());
     let window = Window {
-        since: Some(until - SignedDuration::from_hours(i64::from(settings.hours))),
+        since: Some(until - SignedDuration::from_hours(settings.hours.into())),
         until: Some(until),
     };
-    let compared = compare(
-        clients,
-        Comparison {
-            endpoint,
-            traffic: &monitoring_store::captured(&settings.capture_bucket, endpoint),
-            window,
-            baseline: baseline(clients, &store).await?,
-            store: &store,
-            minimum_records: settings.minimum_records,
-            now: settings.time,
-        },
-    )
-    .await?;
-    let report = match compared {
-        Some((report, _)) => report,
-        None => MonitoringReport::empty(endpoint).requiring(settings.minimum_records),
+    let store = Store::new(&settings.results_bucket, endpoint);
+    let traffic = monitoring_store::captured(&settings.capture_bucket, endpoint);
+    let (report, data) = match settings.kind {
+        MonitorKind::DataQuality => {
+            let comparison = Comparison {
+                endpoint,
+                traffic: &traffic,
+                window,
+                baseline: Baseline {
+                    constraints: required(clients, &store, files::CONSTRAINTS).await?,
+                    statistics: stored::<Statistics>(clients, &store, files::STATISTICS).await?,
+                },
+                store: &store,
+                minimum_records: settings.minimum_records,
+                now: settings.time,
+            };
+            let compared = compare(clients, comparison).await?;
+            let report = compared.map_or_else(
+                || MonitoringReport::empty(endpoint).requiring(settings.minimum_records),
+                |(report, _)| report,
+            );
+            let data = publish::data_quality(&report);
+            (AnyReport::DataQuality(Box::new(report)), data)
+        }
+        MonitorKind::ModelQuality => {
+            let store = store.of(settings.kind.as_str());
+            let quality =
+                quality::Settings::parse(|name| environment.get(name).map(String::as_str));
+            let baseline: QualityConstraints =
+                required(clients, &store, files::CONSTRAINTS).await?;
+            let comparison = QualityComparison {
+                endpoint,
+                traffic: &traffic,
+                labels: &monitoring_store::labels(&settings.capture_bucket, endpoint),
+                window,
+                settings: &quality.map_err(Failure::usage)?,
+                baseline: &baseline,
+                store: &store,
+                minimum_records: settings.minimum_records,
+                now: settings.time,
+            };
+            let compared = model_quality::compare(clients, comparison).await?;
+            let report = compared.map_or_else(
+                || ModelQualityReport::empty(endpoint, settings.minimum_records),
+                |(report, _)| report,
+            );
+            let data = publish::model_quality(&report);
+            (AnyReport::ModelQuality(Box::new(report)), data)
+        }
     };
-    publish(clients, &report, &name(endpoint), settings.time).await?;
+    let monitor = settings.kind.monitor(endpoint);
+    publish(clients, endpoint, &monitor, data, settings.time).await?;
     Ok(report)
 }
 
-/// Reads the baseline that `mlops monitor enable` stored.
-async fn baseline(clients: &Clients, store: &Store) -> Result<Baseline> {
-    let read = async |name: &str| s3::get(&clients.s3, &store.baseline(name), None).await;
-    let (constraints, statistics) =
-        futures::try_join!(read(files::CONSTRAINTS), read(files::STATISTICS))?;
-    let constraints = constraints
-        .with_context(|| format!("there is no {}", store.baseline(files::CONSTRAINTS)))
-        .hint("`mlops monitor enable` stores the project's baseline there")?;
-    Ok(Baseline {
-        constraints: files::parse(files::CONSTRAINTS, &constraints.bytes)?,
-        statistics: statistics
-            .map(|found| files::parse(files::STATISTICS, &found.bytes))
-            .transpose()?,
-    })
+/// Reads a file of the baseline that `mlops monitor enable` stored.
+async fn stored<T: DeserializeOwned>(
+    clients: &Clients,
+    store: &Store,
+    name: &str,
+) -> Result<Option<T>> {
+    let found = s3::get(&clients.s3, &store.baseline(name), None).await?;
+    let parsed = found.map(|found| files::parse(name, &found.bytes));
+    Ok(parsed.transpose()?)
+}
+
+async fn required<T: DeserializeOwned>(clients: &Clients, store: &Store, name: &str) -> Result<T> {
+    stored(clients, store, name)
+        .await?
+        .with_context(|| format!("there is no {}", store.baseline(name)))
+        .hint("`mlops monitor enable` stores the project's baseline there")
 }
 
 #[cfg(test)]
@@ -149,10 +189,12 @@ mod tests {
 
     #[test]
     fn a_setting_that_is_not_valid_is_named() {
-        assert_eq!(Settings::read(&environment(&[])).unwrap().hours, 24);
+        let settings = Settings::read(&environment(&[])).unwrap();
+        assert_eq!((settings.hours, settings.delay), (24, 0));
         for (name, value) in [
             ("MLOPS_MONITOR", "mood"),
             ("MLOPS_MONITOR_HOURS", "daily"),
+            ("MLOPS_MONITOR_DELAY", "late"),
             ("MLOPS_MONITOR_TIME", "noon"),
         ] {
             let error = Settings::read(&environment(&[(name, value)])).unwrap_err();

@@ -6,92 +6,194 @@ use serde_json::{Value, json};
 
 use crate::aws::{Clients, cloudwatch};
 use crate::monitoring::MonitoringReport;
+use crate::monitoring::model_quality::ModelQualityReport;
 
 /// Maximum length of a metric's name.
 const LONGEST: usize = 255;
+
+/// CloudWatch refuses values whose magnitude is greater than 2 to the power of 360, or less than its reciprocal.
+const LARGEST: f64 = 2.348_542_582_773_833_3e108;
 
 /// The namespace, which only the monitor's role may write: alarms that start retrainings read it.
 fn namespace(endpoint: &str) -> String {
     format!("MLOps/Monitor/{endpoint}")
 }
 
-/// Writes the metrics of a run: `runs`, `records`, `unreadable`, `violations`, and the distance of each feature, as AWS
-/// names it.
-pub(super) async fn publish(
-    clients: &Clients,
-    report: &MonitoringReport,
-    schedule: &str,
-    time: Timestamp,
-) -> Result<()> {
-    let namespace = namespace(&report.endpoint);
-    cloudwatch::put_metrics(clients, &namespace, data(report, schedule, time)).await
+/// A metric of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Datum {
+    name: String,
+    value: f64,
+    /// Whether it counts something.
+    is_count: bool,
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "CloudWatch's values are doubles"
 )]
-fn data(report: &MonitoringReport, schedule: &str, time: Timestamp) -> Vec<Value> {
-    let dimensions = json!([
-        {"Name": "Endpoint", "Value": report.endpoint},
-        {"Name": "MonitoringSchedule", "Value": schedule},
-    ]);
-    let datum = |name: String, value: f64, unit: &str| {
-        json!({
-            "MetricName": name, "Dimensions": dimensions, "Timestamp": time.as_second(), "Value": value, "Unit": unit,
-        })
-    };
+fn count(name: &str, value: u64) -> Datum {
+    Datum {
+        name: name.to_owned(),
+        value: value as f64,
+        is_count: true,
+    }
+}
+
+fn number(name: String, value: Option<f64>) -> Option<Datum> {
+    let is_accepted =
+        |value: &f64| *value == 0.0 || (LARGEST.recip()..=LARGEST).contains(&value.abs());
+    let value = value
+        .filter(is_accepted)
+        .filter(|_| name.len() <= LONGEST)?;
+    Some(Datum {
+        name,
+        value,
+        is_count: false,
+    })
+}
+
+/// The metrics of data quality: `runs`, `records`, `unreadable`, `violations`, and the distance of each feature, as AWS
+/// names it.
+pub(super) fn data_quality(report: &MonitoringReport) -> Vec<Datum> {
     let unreadable = report.unreadable.as_ref();
-    let unreadable = unreadable.map_or(0, |found| found.invocations);
     let mut data = vec![
-        datum("runs".to_owned(), 1.0, "Count"),
-        datum("records".to_owned(), report.rows as f64, "Count"),
-        datum("unreadable".to_owned(), unreadable as f64, "Count"),
+        count("runs", 1),
+        count("records", report.rows),
+        count("unreadable", unreadable.map_or(0, |it| it.invocations)),
     ];
     // Too few rows prove nothing: they neither set off an alarm nor end one.
     if report
         .minimum_records
         .is_none_or(|minimum| report.rows >= minimum)
     {
-        let violations = report.violations.len() as f64;
-        data.push(datum("violations".to_owned(), violations, "Count"));
+        data.push(count("violations", report.violations.len() as u64));
         data.extend(report.features.iter().filter_map(|feature| {
             let name = format!("feature_baseline_drift_{}", feature.feature);
-            let value = feature.distance.filter(|_| name.len() <= LONGEST)?;
-            Some(datum(name, value, "None"))
+            number(name, feature.distance)
         }));
     }
     data
 }
 
+/// The metrics of model quality: `runs`, `predictions`, `records` (with a label), `unreadable` predictions, `unlabelled` (1
+/// if there are enough predictions, but not enough labels), `violations`, and those of the model, as AWS names them.
+pub(super) fn model_quality(report: &ModelQualityReport) -> Vec<Datum> {
+    let (minimum, predictions) = (report.minimum_records, report.counts.predictions);
+    let is_unlabelled = predictions >= minimum && report.rows < minimum;
+    let mut data = vec![
+        count("runs", 1),
+        count("predictions", predictions),
+        count("records", report.rows),
+        count("unreadable", report.counts.unreadable_predictions),
+        count("unlabelled", u64::from(is_unlabelled)),
+    ];
+    if report.rows >= minimum {
+        // A limit that could not be checked is not met, nor exceeded.
+        if !report.violations.is_empty() || report.unchecked.is_empty() {
+            data.push(count("violations", report.violations.len() as u64));
+        }
+        let metrics = report.metrics.iter();
+        data.extend(metrics.filter_map(|metric| number(metric.metric.clone(), metric.value)));
+    }
+    data
+}
+
+/// Writes the metrics of a run of a monitor, first those that alarms read: a request with one value that is refused
+/// writes none.
+pub(super) async fn publish(
+    clients: &Clients,
+    endpoint: &str,
+    monitor: &str,
+    data: Vec<Datum>,
+    time: Timestamp,
+) -> Result<()> {
+    let dimensions = json!([
+        {"Name": "Endpoint", "Value": endpoint},
+        {"Name": "MonitoringSchedule", "Value": monitor},
+    ]);
+    let (counts, numbers): (Vec<Datum>, Vec<Datum>) = data.into_iter().partition(|it| it.is_count);
+    for data in [counts, numbers] {
+        let data = data.into_iter().map(|datum| -> Value {
+            json!({
+                "MetricName": datum.name, "Dimensions": dimensions, "Timestamp": time.as_second(), "Value": datum.value,
+                "Unit": if datum.is_count { "Count" } else { "None" },
+            })
+        });
+        cloudwatch::put_metrics(clients, &namespace(endpoint), data.collect()).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use mlops_validation::quality::JoinCounts;
 
-    fn report(rows: u64) -> MonitoringReport {
-        MonitoringReport {
-            endpoint: "f".to_owned(),
-            run: "run".to_owned(),
-            rows,
-            baseline_rows: None,
-            features: Vec::new(),
-            violations: Vec::new(),
-            minimum_records: Some(10),
-            unreadable: None,
-        }
+    use super::*;
+    use crate::monitoring::model_quality::QualityMetric;
+
+    fn names(data: Vec<Datum>) -> Vec<String> {
+        data.into_iter().map(|datum| datum.name).collect()
     }
 
     #[test]
     fn too_few_rows_have_no_violations_metric() {
-        let time = Timestamp::from_second(1_764_500_000).unwrap();
-        let names = |rows| -> Vec<String> {
-            let data = data(&report(rows), "f-data-quality", time);
-            let names = data
-                .iter()
-                .map(|it| it["MetricName"].as_str().unwrap().to_owned());
-            names.collect()
+        let report = |rows| MonitoringReport {
+            rows,
+            minimum_records: Some(10),
+            ..MonitoringReport::empty("f")
         };
-        assert_eq!(names(10), ["runs", "records", "unreadable", "violations"]);
-        assert_eq!(names(9), ["runs", "records", "unreadable"]);
+        let few = ["runs", "records", "unreadable"];
+        assert_eq!(names(data_quality(&report(9))), few);
+        let enough = ["runs", "records", "unreadable", "violations"];
+        assert_eq!(names(data_quality(&report(10))), enough);
+    }
+
+    #[test]
+    fn values_that_cloudwatch_refuses_are_left_out() {
+        let name = || "mse".to_owned();
+        for value in [0.0, -1.5, 2e108, 1e-100] {
+            assert!(number(name(), Some(value)).is_some(), "{value}");
+        }
+        for value in [3e108, -3e108, 1e-110, f64::NAN, f64::INFINITY] {
+            assert_eq!(number(name(), Some(value)), None, "{value}");
+        }
+        assert_eq!(number("x".repeat(256), Some(1.0)), None);
+    }
+
+    #[test]
+    fn a_model_without_enough_labels_has_no_quality() {
+        let report = |rows| ModelQualityReport {
+            endpoint: "f".to_owned(),
+            run: "run".to_owned(),
+            rows,
+            join_rate: None,
+            counts: JoinCounts {
+                predictions: 10,
+                ..JoinCounts::default()
+            },
+            metrics: vec![QualityMetric {
+                metric: "mae".to_owned(),
+                value: Some(1.5),
+                standard_deviation: None,
+                threshold: None,
+                comparison_operator: None,
+                violated: false,
+            }],
+            violations: Vec::new(),
+            unchecked: Vec::new(),
+            minimum_records: 10,
+        };
+        let few = ["runs", "predictions", "records", "unreadable", "unlabelled"];
+        let found = model_quality(&report(9));
+        assert_eq!(names(found.clone()), few);
+        assert_eq!(found[4], count("unlabelled", 1));
+        let enough = [&few[..], &["violations", "mae"]].concat();
+        assert_eq!(names(model_quality(&report(10))), enough);
+        // A limit that could not be checked is no end of an alarm.
+        let mut unchecked = report(10);
+        unchecked.unchecked.push("r2".to_owned());
+        let rest = [&few[..], &["mae"]].concat();
+        assert_eq!(names(model_quality(&unchecked)), rest);
     }
 }

@@ -195,6 +195,19 @@ def results(project):
     return [item["Key"] for item in found.get("Contents", []) if item["Key"].endswith("constraint_violations.json")]
 
 
+def training_rows(project):
+    """The features of the training data: traffic without drift."""
+    with open(Path(project.directory, "data/good.csv")) as file:
+        return [line.strip().split(",", 1)[1] for line in file][1:]
+
+
+def push_labels(project, at, count, error):
+    """Pushes labels of captured predictions, each of which is wrong by this much."""
+    rows = [f"{at:%s}-{number},{1.5 + (error if number % 2 else -error)}" for number in range(count)]
+    project.write("labels.csv", "\n".join(["id,label", *rows]))
+    assert project.mlops("data", "label", "push", "labels.csv")["labels"] == count
+
+
 def test_the_monitor_finds_drift_and_the_loop_closes(project):
     enabled = project.mlops("monitor", "enable")
     assert (enabled["action"], enabled["every_hours"]) == ("created", 24)
@@ -203,8 +216,7 @@ def test_the_monitor_finds_drift_and_the_loop_closes(project):
     project.mlops("retrain", "on-drift")
     before = len(status(project)["starts"])
     # A day without drift: rows of the training data.
-    with open(Path(project.directory, "data/good.csv")) as file:
-        fine = [line.strip().split(",", 1)[1] for line in file][1:]
+    fine = training_rows(project)
     clock.advance(project.endpoint, HOUR)
     # The first job ran at once, without traffic: that is neither silence nor drift, and every request could be read.
     states = {alarm["alarm"]: alarm["state"] for alarm in project.mlops("monitor", "status")["alarms"]}
@@ -215,8 +227,8 @@ def test_the_monitor_finds_drift_and_the_loop_closes(project):
     # A day of July: it is warmer than in the training data.
     with open(Path(project.directory, "data/production/july.csv")) as file:
         july = [line.strip() for line in file]
-    # A client's request that the reader refuses does not end the analysis.
-    capture(project, [*july, "1,2"], clock.now(project.endpoint))
+    # A client's request that the reader refuses does not end the analysis, nor decide what the others mean.
+    capture(project, ["1,2", *july], clock.now(project.endpoint))
     clock.advance(project.endpoint, 24 * HOUR)
     eventually(lambda: len(results(project)), 2)
     metrics = project.client("cloudwatch").list_metrics(Namespace="MLOps/Monitor/small")["Metrics"]
@@ -239,6 +251,53 @@ def test_the_monitor_finds_drift_and_the_loop_closes(project):
     project.mlops("retrain", "off")
 
 
+def test_labels_show_that_the_model_became_worse(project):
+    settings = Path(project.directory, "mlops.toml").read_text()
+    project.write("mlops.toml", settings + '\n[monitor.model_quality]\nproblem_type = "regression"\n')
+    rows = training_rows(project)
+
+    def day(error):
+        """A day of traffic, with labels."""
+        at = clock.now(project.endpoint)
+        project.environment["MLOPS_NOW"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        capture(project, rows, at)
+        push_labels(project, at, len(rows), error)
+
+    # The metrics of the test before are older than what alarms evaluate then.
+    clock.advance(project.endpoint, 7 * 24 * HOUR)
+    # The limits are the metrics of a good day; they need labels.
+    day(0.5)
+    suggested = project.mlops("monitor", "run", "--kind", "model-quality", "--suggest", "--hours", "1")
+    assert (suggested["rows"], suggested["join_rate"]) == (len(rows), 1.0)
+    enabled = project.mlops("monitor", "enable")
+    assert enabled["monitors"] == ["data-quality", "model-quality"]
+    project.mlops("retrain", "on-drift")
+    before = len(status(project)["starts"])
+    clock.advance(project.endpoint, 24 * HOUR)
+    eventually(lambda: (project.mlops("monitor", "status")["newest_model_quality"] or {}).get("rows"), len(rows))
+    states = {alarm["alarm"]: alarm["state"] for alarm in project.mlops("monitor", "status")["alarms"]}
+    assert len(states) == 7 and "ALARM" not in states.values(), states
+    day(5)
+    clock.advance(project.endpoint, 24 * HOUR)
+    start = eventually(lambda: status(project)["starts"][before:])[0]
+    assert start["reason"]["detail"] == "small-drift-model-quality"
+    shown = project.mlops("monitor", "status")
+    assert shown["newest"]["violations"] == 0
+    assert shown["newest_model_quality"]["violations"] >= 1
+    report = project.mlops("monitor", "report", "--kind", "model-quality")
+    mae = next(metric for metric in report["metrics"] if metric["metric"] == "mae")
+    assert (mae["value"], mae["threshold"], mae["violated"]) == (5.0, 0.5, True)
+    metrics = project.client("cloudwatch").list_metrics(
+        Namespace="MLOps/Monitor/small",
+        Dimensions=[{"Name": "MonitoringSchedule", "Value": "small-model-quality"}],
+    )["Metrics"]
+    names = {metric["MetricName"] for metric in metrics}
+    assert {"runs", "predictions", "records", "unreadable", "unlabelled", "violations", "mae", "rmse"} <= names, names
+    del project.environment["MLOPS_NOW"]
+    project.mlops("monitor", "disable")
+    project.mlops("retrain", "off")
+
+
 def test_an_end_that_was_not_announced_is_found(project):
     state = {"Bucket": "small-artifacts-000000000000-us-east-1", "Key": "retraining/state.json"}
     s3 = project.client("s3")
@@ -246,7 +305,9 @@ def test_an_end_that_was_not_announced_is_found(project):
     # As if the event had been lost, a week ago.
     found["starts"] = [found["starts"][0] | {"outcome": None, "time": "2020-01-01T00:00:00Z"}]
     s3.put_object(**state, Body=json.dumps(found).encode())
-    assert project.mlops("retrain", "test", code=3)["why"] == "running"
+    # A test asks CodePipeline, too, but changes nothing.
+    assert project.mlops("retrain", "test")["decision"] == "start"
+    assert status(project)["starts"][0]["outcome"] is None
     started = project.mlops("retrain", "now")
     assert started["decision"] == "start"
     outcomes = [start["outcome"] for start in status(project)["starts"]]

@@ -129,7 +129,12 @@ CALLS = {
         "delete_object", "data", "datasets/flights/a.csv", VersionId="00000000000000000000000000000000"
     ),
     ("s3:GetObject", "capture: `flights/a.jsonl`"): s3("get_object", "capture", "flights/a.jsonl"),
-    ("s3:PutObject", "capture: `flights/b.jsonl`"): s3("put_object", "capture", "flights/b.jsonl", Body=b"1"),
+    ("s3:PutObject", "capture: `capture/flights/b.jsonl`"): s3(
+        "put_object", "capture", "capture/flights/b.jsonl", Body=b"1"
+    ),
+    ("s3:PutObject", "capture: `ground-truth/flights/1.jsonl`"): s3(
+        "put_object", "capture", "ground-truth/flights/1.jsonl", Body=b"1"
+    ),
     ("s3:PutObject", "artifacts: `runs/1/model.tar.gz`"): s3("put_object", "artifacts", "runs/1/model.tar.gz", Body=b"1"),
     ("s3:PutObject", "artifacts: `monitoring/1.json`"): s3("put_object", "artifacts", "monitoring/1.json", Body=b"1"),
     ("s3:PutObject", "artifacts: `releases/flights/1.json`"): s3("put_object", "artifacts", "releases/flights/1.json", Body=b"1"),
@@ -140,6 +145,11 @@ CALLS = {
     ("sagemaker:CreateProcessingJob", "job `flights-dq-1` of the schedule"): Call(
         "sagemaker", "create_processing_job", arn("sagemaker", "processing-job/flights-dq-1"),
         ProcessingJobName="flights-dq-1", RoleArn=role("monitor"), AppSpecification={"ImageUri": "none:1"},
+        ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.t3.medium", "VolumeSizeInGB": 1}},
+    ),
+    ("sagemaker:CreateProcessingJob", "job `flights-mq-1` of the schedule"): Call(
+        "sagemaker", "create_processing_job", arn("sagemaker", "processing-job/flights-mq-1"),
+        ProcessingJobName="flights-mq-1", RoleArn=role("monitor"), AppSpecification={"ImageUri": "none:1"},
         ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.t3.medium", "VolumeSizeInGB": 1}},
     ),
     ("s3:PutObject", "artifacts: `retraining/state.json`"): s3(

@@ -125,6 +125,7 @@ monitor.minimum_records     20             default
 monitor.every_hours         24             default
 monitor.alarm_periods       1              default
 monitor.alarm_datapoints    1              default
+monitor.model_quality       -              default
 retrain.cool_down_hours     24             default
 retrain.maximum_per_day     2              default
 validate.instance_type      ml.m5.large    default

@@ -36,6 +36,7 @@ mod job_process;
 mod local;
 mod local_project;
 mod ml_build;
+mod model_quality;
 mod monitor;
 mod notebook;
 mod permissions;

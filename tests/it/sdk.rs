@@ -62,4 +62,12 @@ impl Sdk {
             bytes.to_vec()
         })
     }
+
+    /// The keys of at most 1,000 objects.
+    pub(crate) fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let list = self.s3().list_objects_v2().bucket(bucket).prefix(prefix);
+        let found = self.wait(list.send()).unwrap();
+        let keys = found.contents().iter().filter_map(|it| it.key());
+        keys.map(str::to_owned).collect()
+    }
 }

@@ -11,7 +11,7 @@ impl Report for MonitorReport {
     fn exit(&self) -> Exit {
         match self {
             Self::Monitored(monitored) => monitored.exit,
-            Self::Switched(_) | Self::Status(_) => Exit::Done,
+            Self::Suggested(_) | Self::Switched(_) | Self::Status(_) => Exit::Done,
         }
     }
 }
@@ -20,6 +20,7 @@ impl fmt::Display for MonitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Monitored(monitored) => monitored.fmt(f),
+            Self::Suggested(suggested) => suggested.fmt(f),
             Self::Switched(switched) => switched.fmt(f),
             Self::Status(status) => status.fmt(f),
         }

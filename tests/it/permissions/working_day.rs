@@ -298,6 +298,9 @@ pub(super) fn checks(recorder: &mut Recorder) {
         captured(),
     );
     recorder.sandbox.set("MLOPS_NOW", "2026-02-14T18:00:00Z");
+    recorder.sandbox.write("labels.csv", "id,label\ne,1\n");
+    let push = ["data", "label", "push", "labels.csv"];
+    let _ = recorder.run("data label push", &push).success();
     let _ = recorder.plain("monitor run");
     let _ = recorder.plain("monitor report");
     for name in ["monitor enable", "monitor status", "monitor disable"] {

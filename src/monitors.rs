@@ -19,6 +19,7 @@ pub mod labels;
 pub mod model_quality;
 mod publish;
 pub mod run;
+pub mod tune;
 
 pub use kind::{KINDS, MonitorKind};
 

@@ -118,6 +118,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("monitor disable", &["mlops monitor disable --output json"]),
     ("monitor status", &["mlops monitor status --output json"]),
     (
+        "monitor tune",
+        &["mlops monitor tune --days 90 --threshold 0.15 --threshold 0.25"],
+    ),
+    (
         "retrain schedule",
         &["mlops retrain schedule 'rate(7 days)'"],
     ),

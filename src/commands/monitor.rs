@@ -5,6 +5,7 @@ mod model_quality;
 mod report;
 mod schedule;
 mod status;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 use self::model_quality::Suggested;
 use self::schedule::Switched;
 use self::status::ScheduleStatus;
+use self::tune::{TuneArgs, Tuned};
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
@@ -61,6 +63,14 @@ pub enum MonitorCommand {
     ///
     /// Example: mlops monitor report --html drift.html
     Report(ReportArgs),
+    /// Show what other thresholds of drift would have done
+    ///
+    /// Replays the captured traffic of the last days, compares each window of `monitor.every_hours` with
+    /// today's baseline, and shows for each threshold how often the alarm would have gone off and how
+    /// many runs the retrain gate would have started within the limits of mlops.toml. Changes nothing.
+    ///
+    /// Example: mlops monitor tune --days 30
+    Tune(TuneArgs),
 }
 
 /// The predictions that `monitor run` checks.
@@ -138,6 +148,8 @@ pub enum MonitorReport {
     Switched(Switched),
     /// `status`
     Status(ScheduleStatus),
+    /// `tune`
+    Tuned(Tuned),
 }
 
 /// Runs the monitor, schedules it, or shows a result.
@@ -165,6 +177,7 @@ pub async fn run(ctx: &Context, command: &MonitorCommand) -> Result<MonitorRepor
         })),
         MonitorCommand::Enable => MonitorReport::Switched(schedule::enable(ctx).await?),
         MonitorCommand::Disable => MonitorReport::Switched(schedule::disable(ctx).await?),
+        MonitorCommand::Tune(args) => MonitorReport::Tuned(Box::pin(tune::tune(ctx, args)).await?),
         MonitorCommand::Status => MonitorReport::Status(status::status(ctx).await?),
     })
 }

@@ -220,3 +220,70 @@ fn missing_traffic_is_reported() {
         run.stderr
     );
 }
+
+#[test]
+fn thresholds_are_chosen_with_past_traffic() {
+    let sandbox = monitored();
+    // An hour with longer distances, and otherwise as usual.
+    let far = |i: usize| {
+        let (_, delay) = usual(i);
+        let distance = i % 90 + 500;
+        (format!("{distance},{}", ["JFK", "LGA"][i % 2]), delay)
+    };
+    let key = "capture/flights/AllTraffic/2026/02/14/16/c.jsonl";
+    Sdk::of(&sandbox).put(CAPTURE, key, captured(16, far));
+    let settings = std::fs::read_to_string(sandbox.path().join("mlops.toml")).unwrap();
+    let hourly = "\n[monitor]\nevery_hours = 1\n[retrain]\ncool_down_hours = 24\n";
+    sandbox.write("mlops.toml", settings + hourly);
+    let tune = [
+        "--local",
+        "monitor",
+        "tune",
+        "--days",
+        "1",
+        "--threshold",
+        "1",
+    ];
+    let tuned = sandbox.mlops([&tune[..], &["--output", "json"]].concat());
+    let tuned = tuned.success().json();
+    // Unknown values violate the baseline whatever the threshold is; the cool-down allows one run.
+    let shown: Vec<(f64, u64, u64, usize)> = tuned["thresholds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let retrains = it["retrains"].as_array().unwrap().len();
+            let number = |key: &str| it[key].as_u64().unwrap();
+            let threshold = it["threshold"].as_f64().unwrap();
+            (threshold, number("violated"), number("alarms"), retrains)
+        })
+        .collect();
+    assert_eq!(shown, [(0.1, 2, 1, 1), (1.0, 1, 1, 1)]);
+    assert_eq!(tuned["windows"].as_array().unwrap().len(), 24);
+    let text = sandbox.mlops(tune).success().stdout;
+    assert!(
+        text.contains("24 windows of 1 h, 3 with enough rows"),
+        "{text}"
+    );
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("0.1 ") && line.contains("today's")),
+        "{text}"
+    );
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+
+    let before = [
+        "--local",
+        "monitor",
+        "tune",
+        "--days",
+        "1",
+        "--threshold",
+        "1.5",
+    ];
+    let wrong = sandbox.mlops(before).code(2);
+    assert!(wrong.stderr.contains("from 0 to 1"), "{}", wrong.stderr);
+}

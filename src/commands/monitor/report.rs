@@ -11,7 +11,7 @@ impl Report for MonitorReport {
     fn exit(&self) -> Exit {
         match self {
             Self::Monitored(monitored) => monitored.exit,
-            Self::Suggested(_) | Self::Switched(_) | Self::Status(_) => Exit::Done,
+            Self::Suggested(_) | Self::Switched(_) | Self::Status(_) | Self::Tuned(_) => Exit::Done,
         }
     }
 }
@@ -23,6 +23,7 @@ impl fmt::Display for MonitorReport {
             Self::Suggested(suggested) => suggested.fmt(f),
             Self::Switched(switched) => switched.fmt(f),
             Self::Status(status) => status.fmt(f),
+            Self::Tuned(tuned) => tuned.fmt(f),
         }
     }
 }

@@ -303,6 +303,7 @@ pub(super) fn checks(recorder: &mut Recorder) {
     let _ = recorder.run("data label push", &push).success();
     let _ = recorder.plain("monitor run");
     let _ = recorder.plain("monitor report");
+    let _ = recorder.plain("monitor tune").success();
     for name in ["monitor enable", "monitor status", "monitor disable"] {
         let _ = recorder.plain(name).success();
     }

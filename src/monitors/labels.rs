@@ -112,9 +112,10 @@ impl LabelFile {
         let is_json = text.trim_ascii_start().first() == Some(&b'{');
         let input = BufReader::with_capacity(256 << 10, Cursor::new(start).chain(input));
         let mut count = 0_u64;
+        let mut check = self.checker.checks();
         let mut checked = |number: u64, record: Result<String, String>| {
             let record = record.and_then(|record| {
-                self.checker.check(&record)?;
+                check(&record)?;
                 Ok(record)
             });
             let wrong = |reason| Failure::usage(format!("{shown}, line {number}: {reason}"));

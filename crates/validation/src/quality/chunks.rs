@@ -23,10 +23,29 @@ pub(super) struct Chunk {
     text: String,
     /// Number of each line in the source, from 1, and its end in the text.
     lines: Vec<(u64, usize)>,
-    /// Lines that are too long or not UTF-8: their numbers, and why they cannot be read.
-    pub(super) unreadable: Vec<(u64, String)>,
+    /// Lines that are too long or not UTF-8.
+    pub(super) unreadable: UnreadableLines,
+    /// Bytes that were read.
+    size: usize,
     /// Number of lines in earlier chunks.
     pub(super) before: u64,
+}
+
+/// Lines that cannot be read.
+#[derive(Debug, Default)]
+pub(super) struct UnreadableLines {
+    pub(super) count: u64,
+    /// The number of the first one, and why.
+    pub(super) first: Option<(u64, String)>,
+}
+
+impl UnreadableLines {
+    fn push(&mut self, number: u64, message: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.as_ref().is_none_or(|(first, _)| number < *first) {
+            self.first = Some((number, message()));
+        }
+    }
 }
 
 impl Chunk {
@@ -45,7 +64,7 @@ impl Chunk {
     /// # Errors
     /// The first of them.
     pub(super) fn all_readable(&self) -> Result<(), DataError> {
-        let first = self.unreadable.first();
+        let first = self.unreadable.first.as_ref();
         first.map_or(
             Ok(()),
             |(number, message)| Err(self.error(*number, message)),
@@ -105,7 +124,7 @@ impl Reader {
             let Some(chunk) = self.chunk()? else {
                 break;
             };
-            bytes += chunk.text.len();
+            bytes += chunk.size;
             chunks.push(chunk);
         }
         Ok(chunks)
@@ -124,7 +143,7 @@ impl Reader {
             if at_end {
                 self.current = None;
             }
-            if !chunk.lines.is_empty() || !chunk.unreadable.is_empty() {
+            if !chunk.lines.is_empty() || chunk.unreadable.count > 0 {
                 chunk.before = self.before;
                 self.before += chunk.lines.len() as u64;
                 return Ok(Some(chunk));
@@ -160,11 +179,13 @@ impl Open {
             }
             self.number += 1;
             if self.lines.is_cut() {
-                let message = format!(
-                    "the line is longer than {} MiB: is it JSON Lines?",
-                    MAX_LINE >> 20
-                );
-                chunk.unreadable.push((self.number, message));
+                chunk.unreadable.push(self.number, || {
+                    format!(
+                        "the line is longer than {} MiB: is it JSON Lines?",
+                        MAX_LINE >> 20
+                    )
+                });
+                chunk.size = MAX_LINE;
                 // The rest of the line.
                 while self.lines.is_cut() && self.advance()? {}
                 break;
@@ -177,6 +198,7 @@ impl Open {
                 bytes.push(b'\n');
             }
         }
+        chunk.size += bytes.len();
         chunk.text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => chunk.without_other_bytes(error.as_bytes()),
@@ -204,16 +226,12 @@ impl Chunk {
                     self.lines.push((number, text.len()));
                     text.push('\n');
                 }
-                Err(error) => {
+                Err(error) => self.unreadable.push(number, || {
                     let byte = line.get(error.valid_up_to()).copied().unwrap_or_default();
-                    let message = format!(
-                        "byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
-                    );
-                    self.unreadable.push((number, message));
-                }
+                    format!("byte 0x{byte:02x} is not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)")
+                }),
             }
         }
-        self.unreadable.sort_by_key(|(number, _)| *number);
         text
     }
 }
@@ -304,19 +322,22 @@ mod tests {
                 let lines = chunk
                     .lines()
                     .map(|(number, line)| (number, line.to_owned()));
-                Ok((lines.collect::<Vec<_>>(), chunk.unreadable.clone()))
+                let first = chunk.unreadable.first.clone();
+                Ok((lines.collect::<Vec<_>>(), (chunk.unreadable.count, first)))
             },
             |(lines, more)| {
                 found.extend(lines);
-                unreadable.extend(more);
+                unreadable.push(more);
                 Ok(())
             },
         )
         .unwrap();
         let line = |number: u64, text: &str| (number, text.to_owned());
         assert_eq!(found, [line(1, "a"), line(3, "b"), line(5, "c")]);
-        let long = "the line is longer than 128 MiB: is it JSON Lines?";
-        assert!(unreadable[0].1.starts_with("byte 0xff is not UTF-8"));
-        assert_eq!((unreadable[0].0, &unreadable[1]), (2, &line(4, long)));
+        // The long line ends the first block.
+        let (count, first) = &unreadable[0];
+        assert_eq!((unreadable.len(), unreadable[1].0, *count), (2, 0, 2));
+        let (number, message) = first.as_ref().unwrap();
+        assert!(*number == 2 && message.starts_with("byte 0xff is not UTF-8"));
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn join(
     let mut counts = JoinCounts::default();
     chunks::each(
         labels,
-        |chunk| Ok(read_labels(chunk, settings, classes)),
+        |chunk| read_labels(chunk, settings, classes),
         |(part, more)| {
             records.append(&part);
             counts += more;
@@ -177,9 +177,19 @@ impl<'a> Converter<'a> {
             Self::Classes(local) => local.code(cell),
         }
     }
+
+    /// Whether there were too many classes: which of them is one too many depends on the order, so that no line may be
+    /// skipped for it.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Classes(local) if local.is_over)
+    }
 }
 
-fn read_labels(chunk: &Chunk, settings: &Settings, classes: &Classes) -> (Records, JoinCounts) {
+fn read_labels(
+    chunk: &Chunk,
+    settings: &Settings,
+    classes: &Classes,
+) -> Result<(Records, JoinCounts), DataError> {
     let mut records = Records::default();
     let mut counts = JoinCounts::default();
     let mut reader = LabelReader::new(settings, classes);
@@ -189,15 +199,20 @@ fn read_labels(chunk: &Chunk, settings: &Settings, classes: &Classes) -> (Record
         first.get_or_insert_with(|| chunk.error(number, message).to_string());
     };
     for (number, line) in chunk.lines() {
-        match reader.read(line) {
-            Ok((id, labels)) => records.push(id, labels),
-            Err(message) => refuse(number, &message),
+        let read = reader.read(line);
+        let read = read.map(|(id, labels)| records.push(id, labels));
+        if let Err(message) = read {
+            if reader.converter.is_over() {
+                return Err(chunk.error(number, &message));
+            }
+            refuse(number, &message);
         }
     }
-    for (number, message) in &chunk.unreadable {
+    if let Some((number, message)) = &chunk.unreadable.first {
         refuse(*number, message);
+        counts.unreadable_labels += chunk.unreadable.count - 1;
     }
-    (records, counts)
+    Ok((records, counts))
 }
 
 /// Reads records of ground truth.
@@ -291,12 +306,15 @@ fn read_predictions(
                 let place = format!("{}, line {number}: {message}", short(&chunk.name));
                 reader.counts.first_mismatch.get_or_insert(place);
             }
-            Err(message) if table.is_some() => reader.refuse(chunk, number, &message),
+            Err(message) if table.is_some() && !reader.converter.is_over() => {
+                reader.refuse(chunk, number, &message);
+            }
             Err(message) => return Err(chunk.error(number, &message)),
         }
     }
-    for (number, message) in &chunk.unreadable {
+    if let Some((number, message)) = &chunk.unreadable.first {
         reader.refuse(chunk, *number, message);
+        reader.counts.unreadable_predictions += chunk.unreadable.count - 1;
     }
     Ok((Tally::of(reader.rows, settings), reader.counts))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::event::Event;
 use super::join::LabelReader;
 use super::settings::Settings;
-use super::values::Classes;
+use super::values::{Classes, POSITIVE};
 
 /// Writes the label of the prediction with this event or inference id as a record, without a line end. The label becomes
 /// one cell of CSV.
@@ -24,7 +24,7 @@ pub fn record(id: &str, label: &str) -> String {
     .to_string()
 }
 
-/// Checks records of ground truth.
+/// Checks the records of ground truth of one file.
 pub struct RecordChecker {
     /// How the records will be read, if that is known.
     settings: Option<(Settings, Classes)>,
@@ -50,27 +50,41 @@ impl RecordChecker {
         }
     }
 
-    /// Checks that a line is a record of ground truth: it names an event, and has data that can be read.
-    ///
-    /// # Errors
-    /// What is missing or wrong.
-    pub fn check(&self, line: &str) -> Result<(), String> {
-        let event = Event::parse(line)?;
-        if event.is_captured {
-            return Err("the line has captured data, and only ground truth is expected".to_owned());
+    /// Returns a function that checks one record after another: each names an event, and has data that can be read. The
+    /// labels of all records together have no more classes than the problem.
+    pub fn checks(&self) -> impl FnMut(&str) -> Result<(), String> {
+        let settings = self.settings.as_ref();
+        let mut reader = settings.map(|(settings, classes)| LabelReader::new(settings, classes));
+        // Predictions from a probability are 0 and 1.
+        let has_codes = settings.is_some_and(|(settings, _)| settings.probability.is_some());
+        move |line| {
+            let event = Event::parse(line)?;
+            if event.id().is_none_or(str::is_empty) {
+                return Err("the record has no eventId".to_owned());
+            }
+            let Some(reader) = &mut reader else {
+                return plain(&event);
+            };
+            let (_, labels) = reader.read(line)?;
+            let is_code = |label: &f64| label.is_nan() || *label <= f64::from(POSITIVE);
+            if has_codes && !labels.iter().all(is_code) {
+                return Err("the label is neither 0 nor 1, as predictions are".to_owned());
+            }
+            Ok(())
         }
-        if event.id().is_none_or(str::is_empty) {
-            return Err("the record has no eventId".to_owned());
-        }
-        if let Some((settings, classes)) = &self.settings {
-            return LabelReader::new(settings, classes).read(line).map(|_| ());
-        }
-        let truth = event.truth.as_ref().ok_or("there is no groundTruthData")?;
-        let content = truth.content();
-        content
-            .map(|_| ())
-            .map_err(|error| format!("groundTruthData: {error}"))
     }
+}
+
+/// Checks a record whose labels may be anything.
+fn plain(event: &Event<'_>) -> Result<(), String> {
+    if event.is_captured {
+        return Err("the line has captured data, and only ground truth is expected".to_owned());
+    }
+    let truth = event.truth.as_ref().ok_or("there is no groundTruthData")?;
+    let content = truth.content();
+    content
+        .map(|_| ())
+        .map_err(|error| format!("groundTruthData: {error}"))
 }
 
 #[cfg(test)]
@@ -88,7 +102,7 @@ mod tests {
         ]);
         for label in ["late", "very, very late", "a \"b\""] {
             let record = record("e-1", label);
-            RecordChecker::new(None).check(&record).unwrap();
+            RecordChecker::new(None).checks()(&record).unwrap();
             let data = format!("\"{}\"", label.replace('"', "\"\""));
             let captured = json!({
                 "captureData": {"endpointOutput": {"data": data, "encoding": "CSV"}},
@@ -122,22 +136,66 @@ mod tests {
                 "captured data",
             ),
         ] {
-            let error = RecordChecker::new(None).check(line).unwrap_err();
+            let error = RecordChecker::new(None).checks()(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
         }
     }
 
+    /// Checks the labels of a file; the problem, and other settings.
+    fn checked(
+        problem: &'static str,
+        more: &[(&'static str, &'static str)],
+        labels: &[&str],
+    ) -> Result<(), String> {
+        let variables = [&[("problem_type", problem)], more].concat();
+        let checker = RecordChecker::new(Some(settings(&variables)));
+        let mut check = checker.checks();
+        labels
+            .iter()
+            .try_for_each(|label| check(&record("e", label)))
+    }
+
     #[test]
     fn a_label_that_the_analysis_cannot_use_is_refused() {
-        let checker = |label: &'static str| {
-            let attribute = [("ground_truth_attribute", label)];
-            let mut variables = vec![("problem_type", "Regression"), ("inference_attribute", "0")];
-            variables.extend(attribute.into_iter().filter(|(_, label)| !label.is_empty()));
-            RecordChecker::new(Some(settings(&variables)))
-        };
-        checker("").check(&record("e", "1.5")).unwrap();
-        let error = checker("").check(&record("e", "n/a")).unwrap_err();
+        let first = [("inference_attribute", "0")];
+        checked("Regression", &first, &["1.5"]).unwrap();
+        let error = checked("Regression", &first, &["1.5", "n/a"]).unwrap_err();
         assert!(error.contains("`n/a` is not a number"), "{error}");
-        assert!(checker("1").check(&record("e", "1.5")).is_err());
+        let second = [first[0], ("ground_truth_attribute", "1")];
+        assert!(checked("Regression", &second, &["1.5"]).is_err());
+
+        let binary = "BinaryClassification";
+        checked(binary, &first, &["yes", "no", "yes"]).unwrap();
+        let error = checked(binary, &first, &["0", "1", "n/a"]).unwrap_err();
+        assert!(error.contains("one class too many"), "{error}");
+        let probability = [("probability_attribute", "0")];
+        checked(binary, &probability, &["0", "true", "1.0"]).unwrap();
+        let error = checked(binary, &probability, &["n/a"]).unwrap_err();
+        assert!(error.contains("neither 0 nor 1"), "{error}");
+    }
+
+    #[test]
+    fn too_many_classes_are_an_error_in_any_order() {
+        let settings = settings(&[
+            ("problem_type", "BinaryClassification"),
+            ("inference_attribute", "0"),
+        ]);
+        for labels in [["0", "1", "n/a"], ["n/a", "0", "1"], ["1", "n/a", "0"]] {
+            let lines: Vec<String> = labels
+                .iter()
+                .map(|label| record("e", label) + "\n")
+                .collect();
+            let data = Data::Captures {
+                captures: Vec::new(),
+                labels: vec![source("labels", lines.concat())],
+            };
+            let error = analyse(&settings, data, Window::default(), None).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains("labels, line 3: groundTruthData"),
+                "{error}"
+            );
+        }
     }
 }

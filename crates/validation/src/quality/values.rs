@@ -82,6 +82,7 @@ impl Classes {
             classes: self,
             codes: HashMap::new(),
             seen: HashSet::new(),
+            is_over: false,
             last: (String::new(), 0),
         }
     }
@@ -134,6 +135,8 @@ pub(super) struct Local<'a> {
     classes: &'a Classes,
     codes: HashMap<String, u32>,
     seen: HashSet<u32>,
+    /// Whether there were too many classes.
+    pub(super) is_over: bool,
     last: (String, u32),
 }
 
@@ -167,7 +170,10 @@ impl Local<'_> {
             }
             let code = self.classes.code(text);
             self.seen.insert(code);
-            self.check_number(text)?;
+            if let Err(message) = self.check_number(text) {
+                self.is_over = true;
+                return Err(message);
+            }
             // Spellings of numbers are without limit.
             if self.codes.len() < 4 * MAX_CLASSES {
                 self.codes.insert(text.to_owned(), code);

@@ -33,16 +33,22 @@ impl Unreadable {
     }
 }
 
-/// Maximum number of values of the invocations that wait for the shape of the columns.
-const MAX_PENDING: usize = 100_000;
+/// Maximum size in bytes of the invocations that wait for the shape of the columns.
+const MAX_PENDING: usize = 16 << 20;
+
+/// Maximum number of shapes that are counted.
+const MAX_SHAPES: usize = 1000;
+
+/// Size of a value in addition to its text.
+const VALUE: usize = 64;
 
 /// Profiles captured traffic as [`profile`](super::super::profile()) does, but counts and skips each
 /// invocation that cannot be read. An invocation of several rows is skipped as a whole. Lines that cannot be
 /// parsed have no time, so they count whatever the window is. Without a readable row, there is no profile.
 ///
-/// Whether values have names, and how many there are without names, is decided by the first invocation that fits
-/// the baseline: the first one of all may be anybody's. If none of the first ones fits, or there is no baseline, by
-/// the most frequent shape of the first ones, or by the first one.
+/// Whether values have names, and how many there are without names, is decided by the most frequent shape among the first
+/// invocations (16 MiB of them) that fit the baseline, or among all of the first ones if none fits: a single one may be
+/// anybody's. Without a baseline, the first invocation decides.
 ///
 /// # Errors
 /// A source that cannot be opened or decoded.
@@ -85,10 +91,10 @@ struct Reader {
     expected: Vec<String>,
     /// Whether values have names, once that is decided.
     named: Option<bool>,
-    /// Invocations that do not fit the baseline, until the shape is decided.
+    /// The first invocations, until the shape is decided.
     pending: Vec<Read>,
-    /// The number of their values.
-    values: usize,
+    /// Their size in bytes.
+    size: usize,
     skipped: Unreadable,
 }
 
@@ -100,7 +106,7 @@ impl Reader {
             expected: features.map(|feature| feature.name.clone()).collect(),
             named: None,
             pending: Vec::new(),
-            values: 0,
+            size: 0,
             skipped: Unreadable::default(),
         })
     }
@@ -127,21 +133,15 @@ impl Reader {
 
     /// Adds an invocation, or keeps it until the shape is decided.
     fn take(&mut self, read: Read) -> Result<(), DataError> {
-        if self.named.is_some() {
+        if self.named.is_some() || self.expected.is_empty() {
             return self.add(read);
         }
-        if self.expected.is_empty() || self.fits(&read.rows) {
-            self.add(read)?;
-            if self.named.is_some() {
-                for read in std::mem::take(&mut self.pending) {
-                    self.add(read)?;
-                }
-            }
-            return Ok(());
-        }
-        self.values += read.rows.iter().map(Vec::len).sum::<usize>().max(1);
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let values = read.rows.iter().flatten();
+        let size = values.map(|(name, value)| text(name) + text(value) + VALUE);
+        self.size += size.sum::<usize>() + VALUE;
         self.pending.push(read);
-        if self.values > MAX_PENDING {
+        if self.size > MAX_PENDING {
             self.decide()?;
         }
         Ok(())
@@ -163,27 +163,19 @@ impl Reader {
         })
     }
 
-    /// Adds the pending invocations, first one of the most frequent shape: it decides.
+    /// Adds the pending invocations, first those of the shape that decides until one of them can be added.
     fn decide(&mut self) -> Result<(), DataError> {
-        let mut pending = std::mem::take(&mut self.pending);
-        let mut counts: Vec<((bool, usize), usize)> = Vec::new();
-        for read in &pending {
-            let shape = read.shape();
-            if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == shape) {
-                *count += 1;
-            } else if counts.len() < MAX_COLUMNS {
-                counts.push((shape, 1));
-            }
-        }
-        // Of equal numbers, the earliest.
-        counts.reverse();
-        if let Some((shape, _)) = counts.iter().max_by_key(|(_, count)| *count)
-            && let Some(first) = pending.iter().position(|read| read.shape() == *shape)
-        {
-            let first = pending.remove(first);
-            self.add(first)?;
-        }
-        pending.into_iter().try_for_each(|read| self.add(read))
+        self.size = 0;
+        let pending = std::mem::take(&mut self.pending);
+        let fitting = pending.iter().filter(|read| self.fits(&read.rows));
+        let shape = most_frequent(fitting).or_else(|| most_frequent(pending.iter()));
+        let (first, rest): (Vec<Read>, Vec<Read>) = pending
+            .into_iter()
+            .partition(|read| Some(read.shape()) == shape);
+        first
+            .into_iter()
+            .chain(rest)
+            .try_for_each(|read| self.add(read))
     }
 
     fn add(&mut self, read: Read) -> Result<(), DataError> {
@@ -205,6 +197,22 @@ impl Reader {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The most frequent shape; of several, the earliest.
+fn most_frequent<'a>(reads: impl Iterator<Item = &'a Read>) -> Option<(bool, usize)> {
+    let mut counts: Vec<((bool, usize), usize)> = Vec::new();
+    for read in reads {
+        let shape = read.shape();
+        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == shape) {
+            *count += 1;
+        } else if counts.len() < MAX_SHAPES {
+            counts.push((shape, 1));
+        }
+    }
+    // The last of several maxima is returned.
+    let most = counts.into_iter().rev().max_by_key(|(_, count)| *count);
+    most.map(|(shape, _)| shape)
 }
 
 fn has_names(row: &[Cell]) -> bool {
@@ -394,7 +402,10 @@ mod tests {
             let lines = [first.clone(), first.clone(), fits.clone(), fits.clone()];
             assert_eq!(with_baseline(&lines), (2, 2, columns));
         }
-        let lines = [event("7", "CSV"), named.clone(), fits.clone(), named];
+        // Nor does a single one that names all columns.
+        let lines = [event("7", "CSV"), named.clone(), fits.clone(), fits];
+        assert_eq!(with_baseline(&lines).0, 2);
+        let lines = [named.clone(), event("7", "CSV"), named];
         assert_eq!(with_baseline(&lines).0, 2);
     }
 
@@ -409,7 +420,15 @@ mod tests {
         ];
         let columns = ["a", "b", "_c2"].map(str::to_owned).to_vec();
         assert_eq!(with_baseline(&lines), (2, 2, columns));
-        let many = vec![event("7,8,9", "CSV"); MAX_PENDING / 3 + 2];
+        // The first one of the most frequent shape cannot be added.
+        let lines = [
+            event("7", "CSV"),
+            event("7,8,9\n1", "CSV"),
+            event("7,8,9", "CSV"),
+        ];
+        assert_eq!(with_baseline(&lines).0, 1);
+        let text = "7".repeat(1000);
+        let many = vec![event(&format!("{text},8,9"), "CSV"); MAX_PENDING / 1000 + 100];
         assert_eq!(with_baseline(&many).0, many.len() as u64);
     }
 

@@ -125,7 +125,7 @@ impl ModelQualityReport {
     }
 
     /// Why the run does not count as healthy although it found no violations: too few rows, limits that could not be
-    /// checked, or predictions that could not be read.
+    /// checked, or predictions or labels that could not be read.
     pub fn inconclusive(&self) -> Option<String> {
         if !self.violations.is_empty() {
             return None;
@@ -143,6 +143,7 @@ impl ModelQualityReport {
             reasons.push(format!("limits that could not be checked: {names}"));
         }
         reasons.extend(self.not_read());
+        reasons.extend(self.labels_not_read());
         Some(reasons.join("; ")).filter(|reasons| !reasons.is_empty())
     }
 
@@ -150,6 +151,12 @@ impl ModelQualityReport {
     fn not_read(&self) -> Option<String> {
         let first = self.counts.first_unreadable_prediction.as_ref()?;
         let count = counted(self.counts.unreadable_predictions, "captured prediction");
+        Some(format!("{count} could not be read: {first}"))
+    }
+
+    fn labels_not_read(&self) -> Option<String> {
+        let first = self.counts.first_unreadable_label.as_ref()?;
+        let count = counted(self.counts.unreadable_labels, "label");
         Some(format!("{count} could not be read: {first}"))
     }
 
@@ -169,10 +176,10 @@ impl ModelQualityReport {
                 "{count} with labels for another number of rows: {first}"
             ));
         }
-        if let Some(first) = &counts.first_unreadable_label {
-            let count = counted(counts.unreadable_labels, "label");
-            notes.push(format!("{count} could not be read: {first}"));
-        }
+        notes.extend(
+            self.labels_not_read()
+                .filter(|_| !self.violations.is_empty()),
+        );
         if counts.duplicate_predictions > 0 {
             let count = counted(counts.duplicate_predictions, "prediction");
             notes.push(format!(

@@ -79,6 +79,24 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The window of the job.
+    fn window(&self) -> Result<Window> {
+        let delay = LAG + SignedDuration::from_hours(self.delay.into());
+        let until = self.time.checked_sub(delay);
+        let length = SignedDuration::from_hours(self.hours.into());
+        let until = until.context("the window is too early")?;
+        Ok(Window {
+            since: Some(
+                until
+                    .checked_sub(length)
+                    .context("the window is too long")?,
+            ),
+            until: Some(until),
+        })
+    }
+}
+
 /// Runs the monitor that the variables describe on the traffic of its window, stores the result, and writes metrics.
 /// Without traffic, the metrics still record the run.
 ///
@@ -87,11 +105,7 @@ impl Settings {
 pub async fn run(clients: &Clients, environment: &BTreeMap<String, String>) -> Result<AnyReport> {
     let settings = Settings::read(environment)?;
     let endpoint = settings.endpoint.as_str();
-    let until = settings.time - LAG - SignedDuration::from_hours(settings.delay.into());
-    let window = Window {
-        since: Some(until - SignedDuration::from_hours(settings.hours.into())),
-        until: Some(until),
-    };
+    let window = settings.window()?;
     let store = Store::new(&settings.results_bucket, endpoint);
     let traffic = monitoring_store::captured(&settings.capture_bucket, endpoint);
     let (report, data) = match settings.kind {
@@ -191,6 +205,15 @@ mod tests {
     fn a_setting_that_is_not_valid_is_named() {
         let settings = Settings::read(&environment(&[])).unwrap();
         assert_eq!((settings.hours, settings.delay), (24, 0));
+        let at = |text: &str| Some(text.parse().unwrap());
+        let delayed = Settings::read(&environment(&[("MLOPS_MONITOR_DELAY", "48")])).unwrap();
+        let window = Window {
+            since: at("2026-11-27T11:45:00Z"),
+            until: at("2026-11-28T11:45:00Z"),
+        };
+        assert_eq!(delayed.window().unwrap(), window);
+        let late = environment(&[("MLOPS_MONITOR_DELAY", "4294967295")]);
+        assert!(Settings::read(&late).unwrap().window().is_err());
         for (name, value) in [
             ("MLOPS_MONITOR", "mood"),
             ("MLOPS_MONITOR_HOURS", "daily"),

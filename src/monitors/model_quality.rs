@@ -67,7 +67,7 @@ pub async fn analyse(
     };
     // A label is later than its prediction, however late.
     let since = Window {
-        since: window.since.map(|since| since - SKEW),
+        since: window.since.and_then(|since| since.checked_sub(SKEW).ok()),
         until: None,
     };
     let (captures, labels) = futures::try_join!(sources(traffic, window), sources(labels, since))?;

@@ -76,16 +76,17 @@ pub(super) fn data_quality(report: &MonitoringReport) -> Vec<Datum> {
     data
 }
 
-/// The metrics of model quality: `runs`, `predictions`, `records` (with a label), `unreadable` predictions, `unlabelled` (1
-/// if there are enough predictions, but not enough labels), `violations`, and those of the model, as AWS names them.
+/// The metrics of model quality: `runs`, `predictions`, `records` (with a label), `unreadable` predictions and labels,
+/// `unlabelled` (1 if labels are missing, and there are not enough), `violations`, and those of the model, as AWS names them.
 pub(super) fn model_quality(report: &ModelQualityReport) -> Vec<Datum> {
-    let (minimum, predictions) = (report.minimum_records, report.counts.predictions);
-    let is_unlabelled = predictions >= minimum && report.rows < minimum;
+    let (minimum, counts) = (report.minimum_records, &report.counts);
+    let is_unlabelled = counts.joined < counts.predictions && report.rows < minimum;
+    let unreadable = counts.unreadable_predictions + counts.unreadable_labels;
     let mut data = vec![
         count("runs", 1),
-        count("predictions", predictions),
+        count("predictions", counts.predictions),
         count("records", report.rows),
-        count("unreadable", report.counts.unreadable_predictions),
+        count("unreadable", unreadable),
         count("unlabelled", u64::from(is_unlabelled)),
     ];
     if report.rows >= minimum {

@@ -18,6 +18,10 @@ use crate::aws::s3::S3Uri;
 use crate::aws::{Clients, capture};
 use crate::retraining::{Decision, Limits, Outcome, Reason, ReasonKind, State};
 
+/// Periods before those of an alarm whose values replace missing ones, as in the local cloud's CloudWatch
+/// (cloudwatch-evaluation-range).
+const MORE: usize = 2;
+
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What to replay.
@@ -190,9 +194,13 @@ pub fn consequence(
         },
     };
     for (end, window) in windows.iter().enumerate() {
-        let first = (end + 1).saturating_sub(policy.alarm_periods as usize);
-        let recent = windows[first..=end].iter().filter(|it| is_violated(it));
-        let is_breaching = recent.count() >= policy.alarm_datapoints as usize;
+        // CloudWatch evaluates the newest values of a longer time.
+        let periods = policy.alarm_periods as usize;
+        let first = (end + 1).saturating_sub(periods + MORE);
+        let values = windows[first..=end].iter().rev();
+        let values = values.filter(|it| it.violations.is_some()).take(periods);
+        let violated = values.filter(|it| is_violated(it)).count();
+        let is_breaching = violated >= policy.alarm_datapoints as usize;
         let next = windows.get(end + 1).map_or(window.until, |next| next.until);
         simulation.window(window.until, next, is_breaching);
     }
@@ -278,6 +286,9 @@ mod tests {
         assert_eq!(simulate("..x....", (2, 3)), (0, vec![]));
         // Too few rows are neither drift nor its end.
         assert_eq!(simulate("..x?x..", (2, 3)), (1, vec![4]));
+        assert_eq!(simulate("x?x", (1, 1)), (1, vec![0]));
+        assert_eq!(simulate("x??x", (2, 3)), (1, vec![3]));
+        assert_eq!(simulate("x.?x", (1, 1)), (2, vec![0]));
     }
 
     #[test]

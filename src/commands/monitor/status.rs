@@ -45,7 +45,7 @@ struct NewestRun {
     /// Rows of captured traffic; with a label, for model quality.
     rows: u64,
     violations: usize,
-    /// Requests or predictions that could not be read.
+    /// Requests, predictions or labels that could not be read.
     unreadable: u64,
     /// Limits that could not be checked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -126,7 +126,9 @@ async fn newest<T: DeserializeOwned>(
         run,
         rows: statistics.map_or(0, rows),
         violations: found.violations.len(),
-        unreadable: skipped.unwrap_or_default().invocations + join.counts.unreadable_predictions,
+        unreadable: skipped.unwrap_or_default().invocations
+            + join.counts.unreadable_predictions
+            + join.counts.unreadable_labels,
         unchecked: join.unchecked,
     }))
 }

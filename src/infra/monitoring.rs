@@ -15,33 +15,34 @@ pub fn monitoring_stack(project: &Project, image: &str) -> StackSpec {
     let quality = monitor.model_quality.as_ref();
     let delay = quality.map_or(0, |quality| quality.delay_hours);
     let variables = quality.map(ModelQualitySection::variables);
-    // Without the section, every parameter is empty, and there is no second schedule.
-    let variable = |name: &str| {
-        let found = variables.iter().flatten().find(|(known, _)| *known == name);
-        found.map_or_else(String::new, |(_, value)| value.clone())
-    };
-    StackSpec::new(
-        project,
-        Part::Monitoring,
-        MONITORING,
-        vec![
-            ("ProblemType", variable("problem_type")),
-            ("InferenceAttribute", variable("inference_attribute")),
-            ("ProbabilityAttribute", variable("probability_attribute")),
-            (
-                "ProbabilityThreshold",
-                variable("probability_threshold_attribute"),
-            ),
-            ("GroundTruthAttribute", variable("ground_truth_attribute")),
-            ("DelayHours", number(delay.into())),
-            project_name(project),
-            ("Image", image.to_owned()),
-            ("EveryHours", number(hours.into())),
-            ("EveryMinutes", number(u64::from(hours) * 60)),
-            ("Period", number(u64::from(hours) * 3600)),
-            ("MinimumRecords", number(monitor.minimum_records)),
-            ("AlarmPeriods", number(monitor.alarm_periods.into())),
-            ("AlarmDatapoints", number(monitor.alarm_datapoints.into())),
-        ],
-    )
+    let variables = variables.into_iter().flatten();
+    let mut parameters: Vec<_> = variables
+        .filter_map(|(name, value)| Some((parameter(name)?, value)))
+        // The default of each is empty; without a problem type, there is no second schedule.
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    parameters.extend([
+        project_name(project),
+        ("Image", image.to_owned()),
+        ("DelayHours", number(delay.into())),
+        ("EveryHours", number(hours.into())),
+        ("EveryMinutes", number(u64::from(hours) * 60)),
+        ("Period", number(u64::from(hours) * 3600)),
+        ("MinimumRecords", number(monitor.minimum_records)),
+        ("AlarmPeriods", number(monitor.alarm_periods.into())),
+        ("AlarmDatapoints", number(monitor.alarm_datapoints.into())),
+    ]);
+    StackSpec::new(project, Part::Monitoring, MONITORING, parameters)
+}
+
+/// The parameter of a setting of AWS's analyzer.
+fn parameter(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "problem_type" => "ProblemType",
+        "inference_attribute" => "InferenceAttribute",
+        "probability_attribute" => "ProbabilityAttribute",
+        "probability_threshold_attribute" => "ProbabilityThreshold",
+        "ground_truth_attribute" => "GroundTruthAttribute",
+        _ => return None,
+    })
 }

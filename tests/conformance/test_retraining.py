@@ -294,6 +294,11 @@ def test_labels_show_that_the_model_became_worse(project):
     names = {metric["MetricName"] for metric in metrics}
     assert {"runs", "predictions", "records", "unreadable", "unlabelled", "violations", "mae", "rmse"} <= names, names
     del project.environment["MLOPS_NOW"]
+    # Without the section, its schedule and its alarms are deleted.
+    project.write("mlops.toml", settings)
+    assert project.mlops("monitor", "enable")["monitors"] == ["data-quality"]
+    alarms = [alarm["alarm"] for alarm in project.mlops("monitor", "status")["alarms"]]
+    assert len(alarms) == 3 and "small-drift-model-quality" not in alarms, alarms
     project.mlops("monitor", "disable")
     project.mlops("retrain", "off")
 

@@ -82,7 +82,7 @@ impl Environment {
             group: plan.log_group.clone(),
             stream: format!("{today}/[{LATEST}]{id}"),
             tail: Mutex::default(),
-            marks: Mutex::default(),
+            marks: Marks::default(),
         });
         let server = api::serve().await?;
         let hear = log.clone();
@@ -274,8 +274,46 @@ pub(super) struct Log {
     stream: String,
     /// The last part of the log of the current invocation.
     tail: Mutex<Vec<u8>>,
-    /// Markers in the output, and their waiters: everything before a marker was read.
-    marks: Mutex<Vec<(String, oneshot::Sender<()>)>>,
+    marks: Marks,
+}
+
+/// Markers in the output, and their waiters: everything before a marker was read.
+#[derive(Default)]
+struct Marks(Mutex<Vec<(String, oneshot::Sender<()>)>>);
+
+impl Marks {
+    /// Adds a marker; the receiver hears when it was read.
+    fn add(&self, line: &str) -> oneshot::Receiver<()> {
+        let (reached, reach) = oneshot::channel();
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Drops markers whose waiter is gone.
+        marks.retain(|(_, reached)| !reached.is_closed());
+        marks.push((line.to_owned(), reached));
+        reach
+    }
+
+    /// The position of the first marker in these lines, and its waiter.
+    fn next(&self, lines: &[(i64, String)]) -> Option<(usize, oneshot::Sender<()>)> {
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if marks.is_empty() {
+            return None;
+        }
+        lines.iter().enumerate().find_map(|(at, (_, line))| {
+            let found = marks.iter().position(|(mark, _)| mark == line)?;
+            Some((at, marks.swap_remove(found).1))
+        })
+    }
+
+    /// Passes lines on without the markers, and tells the waiters of each marker when the lines before it were passed on.
+    fn pass(&self, lines: &[(i64, String)], keep: impl Fn(&[(i64, String)])) {
+        let mut rest = lines;
+        while let Some((at, reached)) = self.next(rest) {
+            keep(&rest[..at]);
+            let _ = reached.send(());
+            rest = &rest[at + 1..];
+        }
+        keep(rest);
+    }
 }
 
 impl std::fmt::Debug for Log {
@@ -287,25 +325,7 @@ impl std::fmt::Debug for Log {
 impl Log {
     /// Output of the process.
     fn output(&self, lines: &[(i64, String)]) {
-        let mut rest = lines;
-        while let Some((at, reached)) = self.next_mark(rest) {
-            self.keep(&rest[..at]);
-            let _ = reached.send(());
-            rest = &rest[at + 1..];
-        }
-        self.keep(rest);
-    }
-
-    /// The position of the first marker in these lines, and its waiter.
-    fn next_mark(&self, lines: &[(i64, String)]) -> Option<(usize, oneshot::Sender<()>)> {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        if marks.is_empty() {
-            return None;
-        }
-        lines.iter().enumerate().find_map(|(at, (_, line))| {
-            let found = marks.iter().position(|(mark, _)| mark == line)?;
-            Some((at, marks.swap_remove(found).1))
-        })
+        self.marks.pass(lines, |lines| self.keep(lines));
     }
 
     fn keep(&self, lines: &[(i64, String)]) {
@@ -339,13 +359,7 @@ impl Log {
     /// Waits until all output written so far is in the log.
     pub(super) async fn drained(&self, process: &Running) {
         let line = format!("[mlops] {}", uuid::Uuid::new_v4());
-        let (reached, reach) = oneshot::channel();
-        {
-            let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-            // Drops markers whose waiter is gone.
-            marks.retain(|(_, reached)| !reached.is_closed());
-            marks.push((line.clone(), reached));
-        }
+        let reach = self.marks.add(&line);
         if process.mark(&line) {
             tokio::select! {
                 _ = reach => {}
@@ -444,5 +458,37 @@ impl Outcome {
                     .into_bytes()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn two_waiters_each_hear_when_the_lines_before_their_marker_are_stored() {
+        let marks = Marks::default();
+        let (mut first, mut second) = (marks.add("[1]"), marks.add("[2]"));
+        drop(marks.add("[gone]"));
+        let lines = ["a", "[2]", "b", "[1]", "c"];
+        let lines: Vec<(i64, String)> = lines.map(|line| (0, line.to_owned())).into();
+        let kept = RefCell::new(String::new());
+        let waiters = RefCell::new((&mut first, &mut second));
+        marks.pass(&lines, |lines| {
+            let mut waiters = waiters.borrow_mut();
+            let heard = (waiters.0.try_recv().is_ok(), waiters.1.try_recv().is_ok());
+            let text: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+            kept.borrow_mut()
+                .push_str(&format!("{} {heard:?} ", text.concat()));
+        });
+        assert_eq!(
+            kept.take(),
+            "a (false, false) b (false, true) c (true, false) "
+        );
+        // The waiter of the third is gone.
+        let _third = marks.add("[3]");
+        assert_eq!(marks.0.lock().unwrap().len(), 1);
     }
 }

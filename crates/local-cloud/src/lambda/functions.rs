@@ -402,7 +402,7 @@ pub(super) async fn delete(cloud: &Cloud, input: FunctionName) -> ApiResult<Valu
     if !records(cloud).remove(&name)? {
         return Err(not_found(cloud, &name));
     }
-    pool::retire(cloud, &name).await;
+    tokio::join!(pool::retire(cloud, &name), pool::store_logs(cloud, &name));
     Ok(Value::Null)
 }
 

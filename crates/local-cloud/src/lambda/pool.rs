@@ -185,22 +185,23 @@ fn put(pool: Arc<Pool>, environment: Environment) {
     });
 }
 
-/// Ends the warm environments of a function that was changed or deleted, and stores what its running invocations have
-/// written: whoever deletes a function often deletes its role next, and then nothing more can be stored. A stack does
-/// so when a custom resource has responded, which is before its function returns.
+/// Ends the warm environments of a function that was changed or deleted.
 pub(super) async fn retire(cloud: &Cloud, name: &str) {
-    let pool = Pool::of(cloud);
-    let mine = pool.warm().remove(name).unwrap_or_default();
-    let busy: Vec<Busy> = pool
+    let mine = Pool::of(cloud).warm().remove(name).unwrap_or_default();
+    futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())).await;
+}
+
+/// Stores what the running invocations of a deleted function have written: whoever deletes a function often deletes its
+/// role next, and then nothing more can be stored. A stack does so when a custom resource has responded, which is before
+/// its function returns.
+pub(super) async fn store_logs(cloud: &Cloud, name: &str) {
+    let busy: Vec<Busy> = Pool::of(cloud)
         .busy()
         .values()
         .filter(|busy| busy.function == name)
         .cloned()
         .collect();
-    tokio::join!(
-        futures::future::join_all(mine.into_iter().map(|warm| warm.environment.end())),
-        futures::future::join_all(busy.iter().map(|busy| busy.log.drained(&busy.process))),
-    );
+    futures::future::join_all(busy.iter().map(|busy| busy.log.drained(&busy.process))).await;
 }
 
 /// Ends every environment of this server. An event in progress is delivered again by the next

@@ -293,8 +293,9 @@ pub struct QualityReport {
 /// report has counts, no metrics and no violations: the caller decides whether that is healthy.
 ///
 /// # Errors
-/// The first source that cannot be read or parsed, by name and line; a table without rows
-/// ([`DataError::is_empty`]); classes that do not fit the problem; constraints of another problem.
+/// The first source that cannot be read; a merged line, or a row of a table, that cannot be parsed, by name and line (of
+/// [`Data::Captures`], such lines are counted and skipped); a table without rows ([`DataError::is_empty`]); classes that
+/// do not fit the problem; constraints of another problem.
 pub fn analyse(
     settings: &Settings,
     data: Data,

@@ -199,7 +199,11 @@ fn read_labels(
         first.get_or_insert_with(|| chunk.error(number, message).to_string());
     };
     for (number, line) in chunk.lines() {
-        let read = reader.read(line);
+        let event = Event::parse(line);
+        let read = event
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|event| reader.read(event));
         let read = read.map(|(id, labels)| records.push(id, labels));
         if let Err(message) = read {
             if reader.converter.is_over() {
@@ -232,19 +236,24 @@ impl<'a> LabelReader<'a> {
     }
 
     /// The hash of a record's id, and its labels.
-    pub(super) fn read(&mut self, line: &str) -> Result<(u64, &[f64]), String> {
-        let event = Event::parse(line)?;
-        let id = event.id().ok_or("the record has no eventId")?;
-        if event.is_captured {
-            return Err("the line has captured data, and only ground truth is expected".to_owned());
-        }
+    pub(super) fn read(&mut self, event: &Event<'_>) -> Result<(u64, &[f64]), String> {
+        let id = record_id(event)?;
         self.labels.clear();
-        labels_of(&event, self.settings, &mut self.converter, &mut self.labels)?;
+        labels_of(event, self.settings, &mut self.converter, &mut self.labels)?;
         if self.labels.len() > MAX_ROWS {
             return Err(format!("more than {MAX_ROWS} rows"));
         }
         Ok((hash::of_text(id.as_bytes()), &self.labels))
     }
+}
+
+/// The id of a record of ground truth.
+pub(super) fn record_id<'a>(event: &'a Event<'_>) -> Result<&'a str, String> {
+    if event.is_captured {
+        return Err("the line has captured data, and only ground truth is expected".to_owned());
+    }
+    let id = event.id().filter(|id| !id.is_empty());
+    id.ok_or_else(|| "the record has no eventId".to_owned())
 }
 
 fn labels_of(

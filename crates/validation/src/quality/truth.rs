@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::event::Event;
-use super::join::LabelReader;
+use super::join::{LabelReader, record_id};
 use super::settings::Settings;
 use super::values::{Classes, POSITIVE};
 
@@ -59,13 +59,10 @@ impl RecordChecker {
         let has_codes = settings.is_some_and(|(settings, _)| settings.probability.is_some());
         move |line| {
             let event = Event::parse(line)?;
-            if event.id().is_none_or(str::is_empty) {
-                return Err("the record has no eventId".to_owned());
-            }
             let Some(reader) = &mut reader else {
                 return plain(&event);
             };
-            let (_, labels) = reader.read(line)?;
+            let (_, labels) = reader.read(&event)?;
             let is_code = |label: &f64| label.is_nan() || *label <= f64::from(POSITIVE);
             if has_codes && !labels.iter().all(is_code) {
                 return Err("the label is neither 0 nor 1, as predictions are".to_owned());
@@ -77,9 +74,7 @@ impl RecordChecker {
 
 /// Checks a record whose labels may be anything.
 fn plain(event: &Event<'_>) -> Result<(), String> {
-    if event.is_captured {
-        return Err("the line has captured data, and only ground truth is expected".to_owned());
-    }
+    record_id(event)?;
     let truth = event.truth.as_ref().ok_or("there is no groundTruthData")?;
     let content = truth.content();
     content

@@ -263,13 +263,7 @@ impl Project {
         let path = self.path(relative);
         let shown = path.display();
         let doing = || format!("cannot read {shown}");
-        // A link in a repository must not lead to a file of this machine.
-        let (real, root) = (path.canonicalize(), self.root.canonicalize());
-        let (real, root) = (real.with_context(doing)?, root.with_context(doing)?);
-        if !real.starts_with(root) {
-            return Err(Failure::usage(format!("{shown} leads out of the project")));
-        }
-        let path = real;
+        let path = self.inside(&path, doing)?;
         let found = std::fs::metadata(&path).with_context(doing)?;
         if !found.is_file() {
             return Err(Failure::usage(format!("{shown} is not a file")));
@@ -283,6 +277,20 @@ impl Project {
         std::fs::read(&path).with_context(doing)
     }
 
+    /// Resolves an existing path. A link in a repository must not lead to a file of this machine.
+    fn inside(&self, path: &Path, doing: impl Fn() -> String) -> Result<PathBuf> {
+        let (real, root) = (path.canonicalize(), self.root.canonicalize());
+        let (real, root) = (real.with_context(&doing)?, root.with_context(&doing)?);
+        if real.starts_with(root) {
+            Ok(real)
+        } else {
+            Err(Failure::usage(format!(
+                "{} leads out of the project",
+                path.display()
+            )))
+        }
+    }
+
     /// Returns a directory of the project that `mlops.toml` names, and creates it if necessary.
     ///
     /// # Errors
@@ -291,17 +299,9 @@ impl Project {
         let path = self.path(relative);
         let shown = path.display();
         let doing = || format!("cannot create {shown}");
-        let root = self.root.canonicalize().with_context(doing)?;
         // The deepest part that exists decides where the rest would be.
         let existing = path.ancestors().find(|it| it.exists());
-        let existing = existing.unwrap_or(&self.root);
-        if !existing
-            .canonicalize()
-            .with_context(doing)?
-            .starts_with(&root)
-        {
-            return Err(Failure::usage(format!("{shown} leads out of the project")));
-        }
+        self.inside(existing.unwrap_or(&self.root), doing)?;
         std::fs::create_dir_all(&path).with_context(doing)?;
         Ok(path)
     }

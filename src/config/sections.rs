@@ -259,7 +259,7 @@ pub struct ModelQualitySection {
     pub probability_attribute: Option<String>,
     /// The probability from which a prediction is positive.
     #[serde(default)]
-    pub probability_threshold: Option<f64>,
+    pub probability_threshold_attribute: Option<f64>,
     /// The label in a record with several values.
     #[serde(default)]
     pub ground_truth_attribute: Option<String>,
@@ -296,7 +296,9 @@ impl ModelQualitySection {
         } else {
             text(&self.inference_attribute)
         };
-        let threshold = self.probability_threshold.map(|value| value.to_string());
+        let threshold = self
+            .probability_threshold_attribute
+            .map(|value| value.to_string());
         [
             ("problem_type", problem.to_owned()),
             ("inference_attribute", prediction),
@@ -315,13 +317,9 @@ impl ModelQualitySection {
     /// The first key that is missing, invalid or does not fit the problem type.
     pub fn settings(&self) -> Result<mlops_validation::quality::Settings, String> {
         let variables = self.variables();
-        let settings = mlops_validation::quality::Settings::parse(|name| {
+        mlops_validation::quality::Settings::parse(|name| {
             let found = variables.iter().find(|(known, _)| *known == name)?;
             Some(found.1.as_str())
-        });
-        // The only key with another name.
-        settings.map_err(|error| {
-            error.replace("probability_threshold_attribute", "probability_threshold")
         })
     }
 }

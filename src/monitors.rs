@@ -21,7 +21,7 @@ mod publish;
 pub mod run;
 pub mod tune;
 
-pub use kind::{KINDS, MonitorKind};
+pub use kind::MonitorKind;
 
 /// The report of any monitor.
 #[derive(Debug, Serialize)]

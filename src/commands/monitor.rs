@@ -18,7 +18,7 @@ use self::model_quality::Suggested;
 use self::schedule::Switched;
 use self::status::ScheduleStatus;
 use self::tune::{TuneArgs, Tuned};
-use crate::aws::monitoring_store::{self, Store};
+use crate::aws::monitoring_store;
 use crate::aws::s3::S3Uri;
 use crate::context::Context;
 use crate::infra::Platform;
@@ -200,14 +200,5 @@ impl RunArgs {
             Some(address) => address.clone(),
             None => monitoring_store::captured(&platform.capture_bucket, endpoint),
         }
-    }
-}
-
-/// The results of a monitor: the endpoint has the project's name, and the artifact bucket has the results.
-fn store(platform: &Platform, endpoint: &str, kind: MonitorKind) -> Store {
-    let store = Store::new(&platform.artifact_bucket, endpoint);
-    match kind {
-        MonitorKind::DataQuality => store,
-        MonitorKind::ModelQuality => store.of(kind.as_str()),
     }
 }

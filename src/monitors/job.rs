@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::{Failure, Hint};
 use mlops_core::quote;
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::model_quality::{self, QualityComparison};
 use super::publish::{self, publish};
 use super::run::{Comparison, compare};
-use super::{AnyReport, KINDS, MonitorKind};
+use super::{AnyReport, MonitorKind};
 use crate::aws::Clients;
 use crate::aws::monitoring_store::{self, Store};
 use crate::aws::s3;
@@ -57,8 +58,10 @@ impl Settings {
             value.ok_or_else(|| Failure::usage(format!("{name} is not set, or not valid")))
         }
         let kind = environment.get(VARIABLE).map_or("", String::as_str);
-        let kind = MonitorKind::parse(kind).ok_or_else(|| {
-            let known = KINDS.map(MonitorKind::as_str).join(" or ");
+        let kind = MonitorKind::from_str(kind, false).map_err(|_| {
+            let known = MonitorKind::value_variants().iter();
+            let known: Vec<&str> = known.map(|kind| kind.as_str()).collect();
+            let known = known.join(" or ");
             let kind = quote::short(kind);
             Failure::usage(format!("{VARIABLE} is `{kind}`; it can be {known}"))
         })?;
@@ -106,7 +109,7 @@ pub async fn run(clients: &Clients, environment: &BTreeMap<String, String>) -> R
     let settings = Settings::read(environment)?;
     let endpoint = settings.endpoint.as_str();
     let window = settings.window()?;
-    let store = Store::new(&settings.results_bucket, endpoint);
+    let store = settings.kind.store(&settings.results_bucket, endpoint);
     let traffic = monitoring_store::captured(&settings.capture_bucket, endpoint);
     let (report, data) = match settings.kind {
         MonitorKind::DataQuality => {
@@ -131,7 +134,6 @@ pub async fn run(clients: &Clients, environment: &BTreeMap<String, String>) -> R
             (AnyReport::DataQuality(Box::new(report)), data)
         }
         MonitorKind::ModelQuality => {
-            let store = store.of(settings.kind.as_str());
             let quality =
                 quality::Settings::parse(|name| environment.get(name).map(String::as_str));
             let baseline: QualityConstraints =

@@ -11,6 +11,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use mlops_core::error::{Exit, Failure};
 use mlops_validation::capture::{Window, profile_readable};
+use mlops_validation::constraints::MonitoringConfig;
 use mlops_validation::{self as validation, Baseline, Source};
 use serde::Serialize;
 
@@ -69,6 +70,15 @@ pub async fn replay(
 ) -> Result<Vec<Replayed>> {
     let objects = capture::objects(clients, replay.traffic).await?;
     let length = SignedDuration::from_hours(replay.hours.into());
+    let today = &replay.baseline.constraints.monitoring_config;
+    let configs = replay.thresholds.iter().map(|threshold| {
+        if threshold.total_cmp(&replay.current).is_eq() {
+            today.clone()
+        } else {
+            with_threshold(today, *threshold)
+        }
+    });
+    let configs: Vec<MonitoringConfig> = configs.collect();
     let mut windows = Vec::new();
     for index in (0..replay.windows).rev() {
         let until = replay.until - length * i32::try_from(index)?;
@@ -83,18 +93,10 @@ pub async fn replay(
                 Source::stream(object.to_string(), capture::opener(clients, object, None))
             })
             .collect();
-        let (baseline, thresholds) = (replay.baseline.clone(), replay.thresholds.to_vec());
-        let (minimum, current) = (replay.minimum_records, replay.current);
-        let checked = tokio::task::spawn_blocking(move || {
-            let baselines = thresholds.iter().map(|threshold| {
-                if threshold.total_cmp(&current).is_eq() {
-                    baseline.clone()
-                } else {
-                    with_threshold(&baseline, *threshold)
-                }
-            });
-            check(sources, window, &baseline, baselines, minimum)
-        });
+        let (baseline, configs) = (replay.baseline.clone(), configs.clone());
+        let minimum = replay.minimum_records;
+        let checked =
+            tokio::task::spawn_blocking(move || check(sources, window, baseline, configs, minimum));
         let (rows, unreadable, violations) = checked.await??;
         windows.push(Replayed {
             until,
@@ -107,27 +109,26 @@ pub async fn replay(
     Ok(windows)
 }
 
-/// The baseline with another threshold of drift, also for categories if they have one.
-fn with_threshold(baseline: &Baseline, threshold: f64) -> Baseline {
-    let mut baseline = baseline.clone();
-    let config = &mut baseline.constraints.monitoring_config;
+/// The settings with another threshold of drift, also for categories if they have one.
+fn with_threshold(today: &MonitoringConfig, threshold: f64) -> MonitoringConfig {
+    let mut config = today.clone();
     let distribution = config.distribution_constraints.get_or_insert_default();
     distribution.comparison_threshold = Some(threshold);
     if let Some(categorical) = &mut distribution.categorical_comparison_threshold {
         *categorical = threshold;
     }
-    baseline
+    config
 }
 
-/// The rows of a window, the requests that could not be read, and the number of violations of each baseline.
+/// The rows of a window, the requests that could not be read, and the number of violations with each of the settings.
 fn check(
     sources: Vec<Source>,
     window: Window,
-    baseline: &Baseline,
-    baselines: impl Iterator<Item = Baseline>,
+    mut baseline: Baseline,
+    configs: Vec<MonitoringConfig>,
     minimum: u64,
 ) -> Result<(u64, u64, Option<Vec<usize>>)> {
-    let (profile, unreadable) = profile_readable(sources, window, Some(baseline))?;
+    let (profile, unreadable) = profile_readable(sources, window, Some(&baseline))?;
     let unreadable = unreadable.invocations;
     let profile = match profile {
         Some(profile) if profile.rows() >= minimum => profile,
@@ -135,7 +136,8 @@ fn check(
     };
     let statistics = profile.statistics();
     let now = window.until.unwrap_or_default();
-    let counts = baselines.map(|baseline| {
+    let counts = configs.into_iter().map(|config| {
+        baseline.constraints.monitoring_config = config;
         let found = validation::check(&profile, &statistics, &baseline, now);
         let found = found.map_err(|text| Failure::new(Exit::Failed, text))?;
         Ok(found.violations.len())

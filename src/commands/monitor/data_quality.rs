@@ -4,7 +4,7 @@ use anyhow::Result;
 use mlops_core::error::{Exit, Failure, Hint};
 use mlops_validation::{Baseline, files};
 
-use super::{Monitored, ReportArgs, RunArgs, store};
+use super::{Monitored, ReportArgs, RunArgs};
 use crate::config::Project;
 use crate::context::Context;
 use crate::infra;
@@ -21,7 +21,7 @@ pub(super) async fn run(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let endpoint = project.file.name.as_str();
-    let store = store(&platform, endpoint, MonitorKind::DataQuality);
+    let store = MonitorKind::DataQuality.store(&platform.artifact_bucket, endpoint);
     let traffic = args.traffic(&platform, endpoint);
     let task = ctx.progress.items("comparing captured traffic", 1);
     let comparison = Comparison {
@@ -67,7 +67,7 @@ pub(super) async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> 
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let endpoint = project.file.name.as_str();
-    let store = store(&platform, endpoint, MonitorKind::DataQuality);
+    let store = MonitorKind::DataQuality.store(&platform.artifact_bucket, endpoint);
     let run = store.find(clients, args.run.as_deref()).await?;
     let read = async |name: &str| store.require(clients, &run, name).await;
     let violations = files::parse(files::VIOLATIONS, &read(files::VIOLATIONS).await?)?;

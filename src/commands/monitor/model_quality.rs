@@ -9,7 +9,7 @@ use mlops_validation::files;
 use mlops_validation::quality::{QualityConstraints, Settings};
 use serde::Serialize;
 
-use super::{Monitored, ReportArgs, RunArgs, store};
+use super::{Monitored, ReportArgs, RunArgs};
 use crate::aws::monitoring_store;
 use crate::config::Project;
 use crate::context::Context;
@@ -45,7 +45,7 @@ pub(super) async fn run(ctx: &Context, args: &RunArgs) -> Result<Monitored> {
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let endpoint = project.file.name.as_str();
-    let store = store(&platform, endpoint, MonitorKind::ModelQuality);
+    let store = MonitorKind::ModelQuality.store(&platform.artifact_bucket, endpoint);
     let traffic = args.traffic(&platform, endpoint);
     let task = ctx.progress.items("comparing predictions with labels", 1);
     let comparison = QualityComparison {
@@ -134,7 +134,7 @@ pub(super) async fn show(ctx: &Context, args: &ReportArgs) -> Result<Monitored> 
     let clients = ctx.aws_for(&project).await?;
     let platform = infra::platform(clients, &project).await?;
     let endpoint = project.file.name.as_str();
-    let store = store(&platform, endpoint, MonitorKind::ModelQuality);
+    let store = MonitorKind::ModelQuality.store(&platform.artifact_bucket, endpoint);
     let run = store.find(clients, args.run.as_deref()).await?;
     let minimum = project.file.monitor.minimum_records;
     let report = model_quality::read(clients, &store, endpoint, &run, minimum).await?;

@@ -8,7 +8,7 @@ use mlops_core::text::clean;
 use mlops_validation::files;
 use serde::Serialize;
 
-use super::{data_quality, model_quality, store};
+use super::{data_quality, model_quality};
 use crate::aws::{ecr, s3};
 use crate::context::Context;
 use crate::infra::{self, Part};
@@ -66,7 +66,7 @@ pub(super) async fn enable(ctx: &Context) -> Result<Switched> {
             ctx.command("image push --analyzer")
         ))?;
     let uri = ecr::repository_uri(clients, &platform.image_repository).await?;
-    let store = |kind| store(&platform, name, kind);
+    let store = |kind: MonitorKind| kind.store(&platform.artifact_bucket, name);
     let mut monitors = vec![MonitorKind::DataQuality];
     if let Some(quality) = quality {
         let address = store(MonitorKind::ModelQuality).baseline(files::CONSTRAINTS);

@@ -10,7 +10,6 @@ use mlops_validation::{Statistics, Violations, files};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::store;
 use crate::aws::monitoring_store::Store;
 use crate::aws::{Clients, cloudwatch};
 use crate::context::Context;
@@ -73,7 +72,7 @@ pub(super) async fn status(ctx: &Context) -> Result<ScheduleStatus> {
     let outputs = infra::outputs(clients, &stack).await?;
     let enabled = outputs.is_some_and(|outputs| !outputs.is_empty());
     let names = ALARMS.map(|alarm| format!("{name}-{alarm}"));
-    let store = |kind| store(&platform, name, kind);
+    let store = |kind: MonitorKind| kind.store(&platform.artifact_bucket, name);
     let (data, quality) = (
         store(MonitorKind::DataQuality),
         store(MonitorKind::ModelQuality),
